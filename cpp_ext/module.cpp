@@ -1,0 +1,6 @@
+// medge._native: the Python face of the native code; each file binds its own part.
+#include <nanobind/nanobind.h>
+
+namespace nb = nanobind;
+
+NB_MODULE(_native, m) { m.doc() = "Native parts of medge."; }
