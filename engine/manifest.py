@@ -17,11 +17,7 @@ Positive = Annotated[int, Meta(ge=1)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
-class _Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=False):
-    """A part of the manifest: immutable, and strict about keys it does not know."""
-
-
-class Voi(_Part):
+class Voi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How stored values become display values 0..1 (PS3.3 C.11.2).
 
     ``file``: the file's own VOI (first window or LUT; ``index`` picks another), else its full
@@ -50,7 +46,7 @@ class Voi(_Part):
             raise ValueError("VOI percentiles must be 0 <= low < high <= 100")
 
 
-class Crop(_Part):
+class Crop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What part of the picture counts. Applied before the resize.
 
     ``none``; ``region``: the ultrasound region (0018,6011) with tissue data and the largest area,
@@ -61,7 +57,7 @@ class Crop(_Part):
     ratio: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
 
 
-class Resize(_Part):
+class Resize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the crop becomes the network's height and width.
 
     ``area`` averages the source box under each target pixel; ``bilinear`` is the antialiased
@@ -77,7 +73,7 @@ class Resize(_Part):
     rounding: Literal["none", "uint8"] = "none"
 
 
-class Enhance(_Part):
+class Enhance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Steps at network resolution, on the resized gray picture rounded half up to 8 bit.
 
     Applied in this order: median (odd side, 3 or 5), then histogram equalisation or CLAHE
@@ -90,7 +86,9 @@ class Enhance(_Part):
     clahe_tiles: Annotated[int, Meta(ge=1, le=64)] = 8
 
 
-class ImageInput(_Part, tag_field="kind", tag="image"):
+class ImageInput(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="image"
+):
     """One picture: from stored values to a tensor of ``shape`` without the batch dimension.
 
     ``colour``: ``gray`` has one channel, or three equal ones when ``channels`` is 3; ``rgb`` has
@@ -145,14 +143,14 @@ class ImageInput(_Part, tag_field="kind", tag="image"):
         return (self.height, self.width, self.channels)
 
 
-class Threshold(_Part):
+class Threshold(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The operating point of one class: predicted when its probability is at least ``value``."""
 
     label: Text
     value: Probability
 
 
-class Output(_Part):
+class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One named output: a row of scores, one per class.
 
     ``activation`` says what medge still has to apply: ``softmax`` or ``sigmoid`` on logits divided
@@ -182,7 +180,7 @@ class Output(_Part):
             raise ValueError(f"output {self.name!r}: softmax over one class is always 1")
 
 
-class Scope(_Part):
+class Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the bundle may be run on. An empty tuple or None places no limit.
 
     A tag that contradicts refuses the file; a missing tag gives status ``unscoped``.
@@ -194,7 +192,7 @@ class Scope(_Part):
     pixel_spacing_mm: tuple[float, float] | None = None
 
 
-class Data(_Part):
+class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One data set that the weights were trained on."""
 
     name: Text
@@ -203,7 +201,7 @@ class Data(_Part):
     url: str | None = None
 
 
-class Metric(_Part):
+class Metric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One measured quality figure with its 95 % interval and how it was measured."""
 
     name: Text
@@ -213,7 +211,7 @@ class Metric(_Part):
     method: Text
 
 
-class Source(_Part):
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the network came from. ``weights_sha256`` is absent when the source had no file."""
 
     framework: Text
@@ -222,7 +220,7 @@ class Source(_Part):
     weights_sha256: Sha256 | None = None
 
 
-class Variant(_Part):
+class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One graph of the bundle at one precision; ``fp32`` is always present and the reference."""
 
     name: Name
@@ -230,7 +228,7 @@ class Variant(_Part):
     opset: Positive
 
 
-class Parity(_Part):
+class Parity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Largest difference between the exported graph and its source, found at export."""
 
     against: Text
@@ -241,14 +239,16 @@ class Parity(_Part):
     cosine_min: float
 
 
-class FileEntry(_Part):
+class FileEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Digest and size of one file of the bundle."""
 
     sha256: Sha256
     bytes: Annotated[int, Meta(ge=0)]
 
 
-class Manifest(_Part, rename={"schema_": "schema"}):
+class Manifest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"schema_": "schema"}
+):
     """All that a bundle says of itself (docs/bundle.schema.json is generated from this class)."""
 
     schema_: Literal["medge.bundle/1"] = "medge.bundle/1"

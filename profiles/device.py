@@ -1,0 +1,1 @@
+"""The machine medge runs on: each fact with where it was read."""

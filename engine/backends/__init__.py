@@ -32,6 +32,11 @@ class Backend(Protocol):
     requires: ClassVar[tuple[str, ...]]  # as pip reads them; checked and printed from here
     version: str
 
-    def load(self, model: bytes, options: Options) -> None: ...
-    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]: ...
-    def close(self) -> None: ...
+    def load(self, model: bytes, options: Options) -> None:
+        """Make an ONNX graph ready to run; BackendError when this runtime or device cannot."""
+
+    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run one batch; names are those of the graph, arrays are valid until the next call."""
+
+    def close(self) -> None:
+        """Release the runtime's memory; the backend cannot be used afterwards."""

@@ -53,7 +53,7 @@ class Lut:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """VOI window in modality units (PS3.3 C.11.2.1.2); ``shape`` is LINEAR, LINEAR_EXACT, SIGMOID."""
+    """VOI window in modality units (PS3.3 C.11.2.1.2): LINEAR, LINEAR_EXACT or SIGMOID."""
 
     center: float
     width: float
@@ -71,7 +71,7 @@ class Palette:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """An ultrasound region (0018,6011): rows [y0, y1) and columns [x0, x1), clipped to the frame."""
+    """An ultrasound region (0018,6011): rows [y0, y1), columns [x0, x1), inside the frame."""
 
     x0: int
     y0: int
