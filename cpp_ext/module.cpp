@@ -1,6 +1,7 @@
 // medge._native: the Python face of the native code; each file binds its own part.
-#include <nanobind/nanobind.h>
+#include "bindings.hpp"
 
-namespace nb = nanobind;
-
-NB_MODULE(_native, m) { m.doc() = "Native parts of medge."; }
+NB_MODULE(_native, m) {
+  m.doc() = "Native parts of medge.";
+  bind_scan(m);
+}

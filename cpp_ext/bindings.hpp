@@ -1,0 +1,5 @@
+// One function per part of medge._native; module.cpp calls them all.
+#pragma once
+#include <nanobind/nanobind.h>
+
+void bind_scan(nanobind::module_ &m);  // scan_binding.cpp

@@ -1,0 +1,22 @@
+"""Native parts of medge."""
+
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
+
+
+def scan_header(data: bytes, start: int, total: int, explicit_vr: bool, big_endian: bool, meta_only: bool, wanted: Annotated[NDArray[numpy.uint32], dict(shape=(None, 2), order='C', device='cpu', writable=False)], records: Annotated[NDArray[numpy.uint32], dict(shape=(None, 4), order='C', device='cpu')]) -> tuple:
+    """
+    Walk the DICOM elements of `data`, the first bytes of a file of `total` bytes.
+
+    `wanted`: uint32 (n, 2), tag and 1 for a sequence, sorted by tag. `records`: uint32
+    (m, 4), filled with tag, VR << 16 | little << 8 | level, offset, length.
+    Returns (status, count, offset, tag, vr, length, depth, needed); see dicom_scan.hpp.
+    """
+
+def scan_fragments(fd: int, offset: int, size: int, fragments: Annotated[NDArray[numpy.uint64], dict(shape=(None, 2), order='C', device='cpu')]) -> tuple:
+    """
+    List the items of encapsulated pixel data into `fragments`, uint64 (n, 2): offset and
+    length of each. Returns (status, count, next); see dicom_scan.hpp.
+    """
