@@ -3,3 +3,4 @@
 #include <nanobind/nanobind.h>
 
 void bind_scan(nanobind::module_ &m);  // scan_binding.cpp
+void bind_packbits(nanobind::module_ &m);  // packbits.cpp

@@ -4,4 +4,5 @@
 NB_MODULE(_native, m) {
   m.doc() = "Native parts of medge.";
   bind_scan(m);
+  bind_packbits(m);
 }

@@ -20,3 +20,11 @@ def scan_fragments(fd: int, offset: int, size: int, fragments: Annotated[NDArray
     List the items of encapsulated pixel data into `fragments`, uint64 (n, 2): offset and
     length of each. Returns (status, count, next); see dicom_scan.hpp.
     """
+
+def unpack_packbits(segment: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu')], first: int, stride: int) -> tuple:
+    """
+    Expand one RLE segment (PS3.5 G.3) into out[first::stride], uint8.
+
+    Returns (status, bytes read, bytes written); status 0: filled, 1: the segment is too
+    short, 2: a run goes beyond the end of `out`.
+    """
