@@ -105,7 +105,9 @@ def open_dicom(source: Source, head: bytes, asked: Asked) -> DicomStudy:
     else:
         from medge.engine.frames.compressed import CompressedFrames
 
-        frames = CompressedFrames(source, header, element, pixel, meanings, decoder, asked)
+        frames = CompressedFrames(
+            source, header, element, pixel, meanings, decoder=decoder, asked=asked
+        )
     body.check_unchanged()
     assumed = ("assumed-syntax",) if found.assumed else ()
     notes = assumed + pixel.notes + meanings.notes

@@ -126,7 +126,9 @@ class _Segments:
         return self._out
 
     def _segment(self, at: int, allow_indirect: bool) -> int:
-        kind, length = self._take(at, 2)
+        if at + 2 >= len(self._numbers):
+            raise self._wrong("ends inside a segment")
+        kind, length = self._numbers[at], self._numbers[at + 1]
         at += 2
         if length == 0:  # would let a small file ask for endless work
             raise self._wrong("has an empty segment")
@@ -134,7 +136,7 @@ class _Segments:
             self._append(self._take(at, length))
             return at + length
         if kind == _LINEAR:
-            self._line(length, self._take(at, 1)[0])
+            self._line(length, self._numbers[at])
             return at + 1
         if kind == _INDIRECT and allow_indirect:
             self._copy(length, self._take(at, self._offset_parts))
@@ -146,8 +148,12 @@ class _Segments:
         if not self._out:
             raise self._wrong("begins with a line from nowhere")
         begin = self._out[-1]
-        steps = range(1, length + 1)
-        self._append([round(begin + (target - begin) * step / length) for step in steps])
+        if begin == target:
+            self._append([target] * length)
+            return
+        step = (target - begin) / length
+        self._append([round(begin + step * place) for place in range(1, length)])
+        self._append([target])
 
     def _copy(self, segments: int, parts: list[int]) -> None:
         width = 16 if self._offset_parts == 2 else 8

@@ -22,7 +22,7 @@ NATIVE = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG))
 
 _MAGIC_AT = 128
 _EXECUTABLE = (b"MZ", b"\x7fELF", b"PK\x03\x04", b"#!", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe")
-_META_BYTES = 1 << 16
+_META_BYTES = 1 << 16  # the group is some hundred bytes; private information may follow
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+){1,31}")
 _OPT_IN = "If you know how it was written, name the syntax with --assume-ts UID."
 
@@ -42,19 +42,19 @@ def has_magic(head: bytes) -> bool:
 
 
 def is_bare(head: bytes) -> bool:
-    """Whether the bytes look like a DICOM data set or meta group without a preamble."""
-    if len(head) < 16 or head[:4] not in _FIRST_TAGS:
+    """Whether the bytes look like a DICOM data set or meta group without a preamble.
+
+    A first element of group 0002 or 0008, low in its group, with a VR or a small length.
+    """
+    if len(head) < 16:
+        return False
+    group, element = (head[0], head[1]), (head[2], head[3])
+    little = group in ((2, 0), (8, 0)) and element <= (0x18, 0) and element[1] == 0
+    big = group in ((0, 2), (0, 8)) and element[0] == 0 and element[1] <= 0x18
+    if not (little or big):
         return False
     explicit = head[4:6].isalpha() and head[4:6].isupper()
-    return explicit or int.from_bytes(head[4:8], "little") <= 64
-
-
-# (0002,0000/0001), (0008,0000/0001/0005/0008/0016), little endian, and (0008,0005/0008/0016) big.
-_FIRST_TAGS = frozenset(
-    [group + element for group in (b"\x02\0", b"\x08\0") for element in (b"\0\0", b"\x01\0")]
-    + [b"\x08\0" + element for element in (b"\x05\0", b"\x08\0", b"\x12\0", b"\x16\0")]
-    + [b"\0\x08" + element for element in (b"\0\x05", b"\0\x08", b"\0\x12", b"\0\x16")]
-)
+    return explicit or int.from_bytes(head[4:8], "little" if little else "big") <= 64
 
 
 def read_meta(source: Source, head: bytes, asked: Asked) -> Meta:
@@ -72,23 +72,26 @@ def read_meta(source: Source, head: bytes, asked: Asked) -> Meta:
                 "executable preamble: the file is also a program or an archive. "
                 "Do not run it; ask where it came from.",
             )
-        return _from_group_2(source, _MAGIC_AT + 4, asked)
+        return _from_group_2(source, head, _MAGIC_AT + 4, asked)
     if asked.assume_syntax is None:
         raise InputError(
             "no-meta",
             "no DICM magic and no file meta information; transfer syntax absent, not guessing. "
             + _OPT_IN,
         )
-    return _from_group_2(source, 0, asked)
+    return _from_group_2(source, head, 0, asked)
 
 
-def _from_group_2(source: Source, start: int, asked: Asked) -> Meta:
-    data = source.read(0, min(source.size, _META_BYTES))
-    if data[start : start + 2] != b"\x02\0":
+def _from_group_2(source: Source, head: bytes, start: int, asked: Asked) -> Meta:
+    if head[start : start + 2] != b"\x02\0":
         return Meta(_assumed(asked), start, assumed=True)
-    records = np.empty((64, 4), np.uint32)
-    found = _native.scan_header(data, start, source.size, True, False, True, WANTED, records)
-    status, count, end, tag, _, length, depth, _needed = found
+    records = np.empty((16, 4), np.uint32)
+    for size in (len(head), _META_BYTES):
+        data = head if size == len(head) else source.read(0, min(source.size, size))
+        found = _native.scan_header(data, start, source.size, True, False, True, WANTED, records)
+        status, count, end, tag, _, length, depth, _needed = found
+        if status == 1:
+            break
     if status > 3:
         raise fault(status, end, tag, length, depth)
     if status != 1:
