@@ -92,9 +92,9 @@ class CompressedFrames:
         for index, span in enumerate(self._spans):
             offset, size = span[-1]
             tail = min(size, _TAIL_BYTES)
-            end = self._source.read(offset + size - tail, tail).rstrip(_PADDING)
-            # Longer padding than the tail is the decoder's to judge: it sees the whole frame.
-            if end and not end.endswith(marker):
+            end = self._source.read(offset + size - tail, tail)
+            # What follows the marker is the decoder's to judge: it sees the whole frame.
+            if end.strip(_PADDING) and marker not in end:
                 raise InputError(
                     "truncated",
                     f"frame {index} of {self.count} (0-based) has no end marker "
