@@ -195,6 +195,7 @@ def _encode_frame(frame: Pixels, syntax: str, dataset: Any) -> bytes:
             pixel_representation=dataset.PixelRepresentation,
             photometric_interpretation=dataset.PhotometricInterpretation,
             planar_configuration=0,
+            **({"j2k_psnr": [50]} if syntax == "jpeg-2000" else {}),
         )
 
 

@@ -24,6 +24,7 @@ Fragment = tuple[int, int]  # offset in the file, length
 _DELIMITED, _NEED_SPACE, _UNENDED, _LENGTH, _STRUCTURE, _IO = range(6)
 _FIRST_FRAGMENTS = 256
 _TAIL_BYTES = 64
+_ALIGNMENT_BYTES = 3  # real files hold arbitrary bytes there
 _PADDING = b"\0\xff"  # after an end marker: the standard's pad byte, and fill bytes seen in files
 
 
@@ -92,14 +93,25 @@ class CompressedFrames:
         for index, span in enumerate(self._spans):
             offset, size = span[-1]
             tail = min(size, _TAIL_BYTES)
-            end = self._source.read(offset + size - tail, tail)
-            # What follows the marker is the decoder's to judge: it sees the whole frame.
-            if end.strip(_PADDING) and marker not in end:
+            if not _is_ended(self._source.read(offset + size - tail, tail), marker):
                 raise InputError(
                     "truncated",
                     f"frame {index} of {self.count} (0-based) has no end marker "
                     f"{marker.hex().upper()}. The file is cut short or damaged; copy it again.",
                 )
+
+
+def _is_ended(tail: bytes, marker: bytes) -> bool:
+    """Whether the marker is followed by padding only, or by the few bytes that align a fragment.
+
+    No codec of the JPEG family can write the marker elsewhere. Padding that is longer than the
+    tail is left to the decoder, which sees the whole frame.
+    """
+    at = tail.rfind(marker)
+    if at < 0:
+        return not tail.strip(_PADDING)
+    rest = tail[at + len(marker) :]
+    return len(rest) <= _ALIGNMENT_BYTES or not rest.strip(_PADDING)
 
 
 def _fragments(source: Source, offset: int, limits: Limits) -> tuple[list[Fragment], bool]:

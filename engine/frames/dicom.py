@@ -92,7 +92,7 @@ def open_dicom(source: Source, head: bytes, asked: Asked) -> DicomStudy:
     if found.syntax == meta.DEFLATED:
         body, start = inflate(source, start, asked.limits), 0
     big = found.syntax == meta.EXPLICIT_BIG
-    explicit = found.syntax != meta.IMPLICIT_LITTLE
+    explicit, switched = _vr_kind(body, start, found.syntax)
     header = read_header(body, start, explicit, big, asked.limits)
     element = _pixel_element(header)
     top = header.top
@@ -106,12 +106,34 @@ def open_dicom(source: Source, head: bytes, asked: Asked) -> DicomStudy:
         from medge.engine.frames.compressed import CompressedFrames
 
         frames = CompressedFrames(
-            source, header, element, pixel, meanings, decoder=decoder, asked=asked
+            source,
+            header,
+            element,
+            pixel,
+            meanings,
+            decoder=decoder,
+            asked=asked,
         )
     body.check_unchanged()
     assumed = ("assumed-syntax",) if found.assumed else ()
-    notes = assumed + pixel.notes + meanings.notes
+    notes = assumed + switched + pixel.notes + meanings.notes
     return DicomStudy(body, read_context(top, found.syntax), frames, notes)
+
+
+def _vr_kind(body: Source | MemorySource, start: int, syntax: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether the data set has explicit VRs, and a note when its syntax says otherwise.
+
+    Real files exist that write the other kind than they name. The first element settles it: two
+    letters where the VR belongs, which as an implicit length would be a gigabyte.
+    """
+    explicit = syntax != meta.IMPLICIT_LITTLE
+    if syntax == meta.EXPLICIT_BIG or body.size - start < 8:
+        return explicit, ()
+    letters = body.read(start + 4, 2)
+    found = letters.isalpha() and letters.isupper()
+    if found == explicit:
+        return explicit, ()
+    return found, ("explicit-vr-found",) if found else ("implicit-vr-found",)
 
 
 def _pixel_element(header: Header) -> PixelElement:
