@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy.typing as npt
+
 from medge.engine.decoders import Picture
 from medge.errors import InputError
 
@@ -67,12 +71,38 @@ def same_samples(codec: str, components: int, picture: Picture) -> None:
 
 
 def same_bits(codec: str, precision: int, picture: Picture) -> None:
-    """Refuse a codestream whose sample precision is not Bits Stored, right-aligned."""
-    if precision != picture.bits_stored:
+    """Refuse a sample precision that cannot belong to Bits Stored, right-aligned.
+
+    A wider precision is common (encoders round it up to 8, 12 or 16) and no contradiction, since
+    it only bounds the values: ``check_values`` then looks at every one of them.
+    """
+    check_container(picture)
+    if not picture.bits_stored <= precision <= picture.bits_allocated:
         raise contradiction(codec, "bits per sample", precision, picture.bits_stored)
     if picture.high_bit != picture.bits_stored - 1:
-        raise contradiction(codec, "high bit", precision - 1, picture.high_bit)
-    check_container(picture)
+        raise contradiction(codec, "high bit", picture.bits_stored - 1, picture.high_bit)
+
+
+def check_values(
+    codec: str, values: npt.NDArray[Any], precision: int, picture: Picture
+) -> tuple[str, ...]:
+    """Refuse decoded values that Bits Stored cannot hold. Returns notes."""
+    if precision == picture.bits_stored:
+        return ()
+    low, high = int(values.min()), int(values.max())
+    fits = low >= 0 and high < 1 << picture.bits_stored
+    if picture.signed and not fits:
+        unused = 8 * values.itemsize - precision
+        extended = values.view(f"i{values.itemsize}") << unused >> unused
+        half = 1 << picture.bits_stored - 1
+        fits = -half <= int(extended.min()) and int(extended.max()) < half
+    if not fits:
+        found = f"values {low} to {high} in {precision} bits"
+        raise contradiction(codec, "bits per sample", found, picture.bits_stored)
+    return (
+        f"bits: the {codec} codestream has {precision} a sample; all values fit the "
+        f"{picture.bits_stored} of the DICOM header",
+    )
 
 
 def check_container(picture: Picture) -> None:

@@ -11,6 +11,7 @@ from medge.engine.decoders import Codestream, Decoded, Picture
 from medge.engine.decoders.agreement import (
     END_MARKER,
     check_end,
+    check_values,
     contradiction,
     same_bits,
     same_samples,
@@ -65,6 +66,7 @@ class Jpeg:
             canvas = self._canvas = contained(self.name, _Canvas, mode, picture)
         jpegmode = {"gray": "L", "ybr": "YCbCr", "rgb": "RGB"}[coded]
         values = contained(self.name, canvas.draw, data, jpegmode if mode == "L" else "RGB")
+        notes += check_values(_CODEC, values, 8, picture)
         packing = Packing.MONO if mode == "L" else Packing.INTERLEAVED
         return Decoded(values, photometric, packing, notes)
 

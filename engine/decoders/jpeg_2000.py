@@ -10,6 +10,7 @@ import numpy.typing as npt
 from medge.engine.decoders import Codestream, Decoded, Picture
 from medge.engine.decoders.agreement import (
     END_MARKER,
+    check_values,
     contradiction,
     same_bits,
     same_samples,
@@ -52,13 +53,14 @@ class Jpeg2000:
             raise InputError(
                 "decode-failed", f"{self.name} returned {values.size} bytes instead of {need}."
             )
-        shape: tuple[int, ...] = (picture.rows, picture.columns)
+        samples = values.view(kind)
+        notes = header.notes + check_values(CODEC, samples, bits, picture)
+        shape = (picture.rows, picture.columns)
         if picture.samples == 1:
-            gray = values.view(kind).reshape(shape)
-            return Decoded(gray, picture.photometric, Packing.MONO, header.notes)
-        pixels = values.view(kind).reshape(*shape, picture.samples)
+            return Decoded(samples.reshape(shape), picture.photometric, Packing.MONO, notes)
+        pixels = samples.reshape(*shape, picture.samples)
         photometric = "YBR_FULL" if picture.photometric == "YBR_FULL" else "RGB"
-        return Decoded(pixels, photometric, Packing.INTERLEAVED, header.notes)
+        return Decoded(pixels, photometric, Packing.INTERLEAVED, notes)
 
     def _check(self, data: bytes, picture: Picture) -> Jpeg2000Header:
         header = read_header(data)

@@ -8,6 +8,7 @@ from medge.engine.decoders import Codestream, Decoded, Picture
 from medge.engine.decoders.agreement import (
     END_MARKER,
     check_end,
+    check_values,
     contradiction,
     damaged,
     same_bits,
@@ -49,6 +50,7 @@ class JpegLs:
                 "decode-failed", f"{self.name} returned {len(values)} bytes instead of {need}."
             )
         array = np.frombuffer(values, np.dtype(f"{'i' if picture.signed else 'u'}{size}"))
+        notes += check_values(_CODEC, array, header.precision, picture)
         rows, columns, samples = picture.rows, picture.columns, picture.samples
         if samples == 1:
             return Decoded(array.reshape(rows, columns), picture.photometric, Packing.MONO, notes)
