@@ -24,7 +24,7 @@ Fragment = tuple[int, int]  # offset in the file, length
 _DELIMITED, _NEED_SPACE, _UNENDED, _LENGTH, _STRUCTURE, _IO = range(6)
 _FIRST_FRAGMENTS = 256
 _TAIL_BYTES = 64
-_ALIGNMENT_BYTES = 3  # real files hold arbitrary bytes there
+_ALIGNMENT_BYTES = 8  # a real cine holds 4 to 7 arbitrary bytes there
 _PADDING = b"\0\xff"  # after an end marker: the standard's pad byte, and fill bytes seen in files
 
 

@@ -44,17 +44,19 @@ def has_magic(head: bytes) -> bool:
 def is_bare(head: bytes) -> bool:
     """Whether the bytes look like a DICOM data set or meta group without a preamble.
 
-    A first element of group 0002 or 0008, low in its group, with a VR or a small length.
+    They begin with an element of group 0002 or 0008, low in its group, that has a VR of the
+    standard or a small implicit length.
     """
     if len(head) < 16:
         return False
-    group, element = (head[0], head[1]), (head[2], head[3])
-    little = group in ((2, 0), (8, 0)) and element <= (0x18, 0) and element[1] == 0
-    big = group in ((0, 2), (0, 8)) and element[0] == 0 and element[1] <= 0x18
+    little = head[0] in (2, 8) and head[1] == 0 and head[3] == 0
+    big = head[0] == 0 and head[1] in (2, 8) and head[2] == 0
     if not (little or big):
         return False
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    return explicit or int.from_bytes(head[4:8], "little" if little else "big") <= 64
+    return head[4:6] in _VRS or int.from_bytes(head[4:8], "little") <= 64
+
+
+_VRS = frozenset((b"AE", b"CS", b"DA", b"LO", b"OB", b"SH", b"SQ", b"TM", b"UI", b"UL"))
 
 
 def read_meta(source: Source, head: bytes, asked: Asked) -> Meta:
