@@ -5,4 +5,5 @@ NB_MODULE(_native, m) {
   m.doc() = "Native parts of medge.";
   bind_scan(m);
   bind_packbits(m);
+  bind_drop_fourth(m);
 }

@@ -28,3 +28,8 @@ def unpack_packbits(segment: Annotated[NDArray[numpy.uint8], dict(shape=(None,),
     Returns (status, bytes read, bytes written); status 0: filled, 1: the segment is too
     short, 2: a run goes beyond the end of `out`.
     """
+
+def drop_fourth(pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 4), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu')]) -> None:
+    """
+    Copy uint8 (h, w, 4) to `out`, uint8 (h, w, 3), without the fourth sample.
+    """

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medge import _native
 from medge.engine.decoders import Codestream, Decoded, Picture
 from medge.engine.decoders.agreement import (
     END_MARKER,
@@ -107,7 +108,7 @@ class _Canvas:
             self._proven = True
         if self._packed is None:
             return self._memory
-        np.copyto(self._packed, self._memory[..., :3])
+        _native.drop_fourth(self._memory, self._packed)
         return self._packed
 
 
