@@ -92,6 +92,8 @@ class Walk {
       return;
     }
     Header h{};
+    // What follows the meta group may be shorter than an element: deflated data.
+    if (top_ == 0 && source_.meta_only && level.limit - at_ < 8) return stop(Status::end, {}, at_);
     if (!have(8, h)) return;
     h.tag = uint32_t(u16(at_, level.big)) << 16 | u16(at_ + 2, level.big);
     if (top_ == 0 && source_.meta_only && h.tag >> 16 != 2) return stop(Status::end, {}, at_);

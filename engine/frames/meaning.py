@@ -181,7 +181,8 @@ def read_regions(top: Fields, rows: int, columns: int) -> tuple[tuple[Region, ..
             continue
         x0, y0, x1, y1 = box
         inside = (max(x0, 0), max(y0, 0), min(x1, columns), min(y1, rows))
-        outside = outside or inside != box
+        # Real scanners name the first column outside as the last: one too many is no news.
+        outside = outside or x0 < 0 or y0 < 0 or x1 > columns + 1 or y1 > rows + 1
         if inside[0] < inside[2] and inside[1] < inside[3]:
             regions.append(Region(*inside, item.integer(tags.REGION_DATA_TYPE) == _TISSUE))
     return tuple(regions), outside
