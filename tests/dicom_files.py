@@ -7,7 +7,7 @@ import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ def speckle(shape: tuple[int, ...], stored: int = 8, signed: bool = False, seed:
 
 
 def make(
-    path: Path,
+    path: Path | BinaryIO,
     *,
     syntax: str = "explicit",
     photometric: str = "MONOCHROME2",
@@ -216,7 +216,7 @@ def _encapsulate(dataset: Any, streams: Sequence[bytes], offset_table: bool) -> 
     dataset["PixelData"].is_undefined_length = True
 
 
-def write(path: Path, dataset: Any, uid: str) -> None:
+def write(path: Path | BinaryIO, dataset: Any, uid: str) -> None:
     """Write with preamble and file meta information."""
     from pydicom import dcmwrite
     from pydicom.dataset import FileMetaDataset
