@@ -30,10 +30,10 @@ REFUSED = {  # file: rule and first refused frame
     "JPEG2000-embedded-sequence-delimiter.dcm": ("codestream", 0),  # no decoder reads it
     "JPEG-lossy.dcm": ("syntax-unsupported", 0),  # 12 bits
     "JPGExtended.dcm": ("syntax-unsupported", 0),  # 12 bits
-    "SC_rgb_rle_32bit.dcm": ("pixel-format", 0),
-    "SC_rgb_rle_32bit_2frame.dcm": ("pixel-format", 0),
-    "rtdose_rle.dcm": ("pixel-format", 0),
-    "rtdose_rle_1frame.dcm": ("pixel-format", 0),
+    "SC_rgb_rle_32bit.dcm": ("bits-allocated", 0),
+    "SC_rgb_rle_32bit_2frame.dcm": ("bits-allocated", 0),
+    "rtdose_rle.dcm": ("bits-allocated", 0),
+    "rtdose_rle_1frame.dcm": ("bits-allocated", 0),
     "multiframe.dcm": ("codestream", 13),  # its later frames are 240 x 55
 }
 NOTED = {"693_J2KI.dcm", "bad_sequence.dcm", "HasFragmentSequence.dcm"}

@@ -109,7 +109,7 @@ def check_container(picture: Picture) -> None:
     """Refuse a container that no decoder here writes."""
     if picture.bits_allocated not in (8, 16) or picture.bits_stored > picture.bits_allocated:
         raise InputError(
-            "pixel-format",
+            "bits-allocated",
             f"Bits allocated {picture.bits_allocated}, bits stored {picture.bits_stored}: "
             "compressed frames may have 8 or 16 bits allocated. Convert the file.",
         )
