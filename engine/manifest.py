@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-SCHEMA = "medge.bundle/1"
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"  # the fp32 graph, the reference
+VARIANTS = "variants"
+GOLDEN = "golden.npz"
+LAYERS = "layers.json"
+
+_UNSEALED = "0" * 64
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -157,6 +165,7 @@ class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     by ``temperature``, or ``none`` when the graph ends in probabilities. Single-label decision: the
     first class in ``thresholds`` whose probability reaches its value; else the most probable class
     without a threshold. ``abstain_below``: no prediction when the winner's probability is lower.
+    Multi-label decision: every class whose probability reaches its threshold, 0.5 if it has none.
     """
 
     name: Text
@@ -174,10 +183,18 @@ class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         unknown = sorted(set(labels) - set(self.classes))
         if unknown or len(set(labels)) != len(labels):
             raise ValueError(f"output {self.name!r} has thresholds for unknown or repeated classes")
-        if self.task == "single-label" and labels and len(labels) == len(self.classes):
-            raise ValueError(f"output {self.name!r} needs one class without a threshold")
-        if len(self.classes) == 1 and self.activation == "softmax":
-            raise ValueError(f"output {self.name!r}: softmax over one class is always 1")
+        self._check_task(len(labels))
+
+    def _check_task(self, thresholds: int) -> None:
+        if self.task == "single-label":
+            if len(self.classes) == 1:
+                raise ValueError(f"output {self.name!r}: one class alone is a multi-label task")
+            if thresholds == len(self.classes):
+                raise ValueError(f"output {self.name!r} needs one class without a threshold")
+        elif self.activation == "softmax" or self.abstain_below > 0:
+            raise ValueError(f"output {self.name!r}: multi-label takes no softmax, no abstention")
+        if self.activation == "none" and self.temperature != 1.0:
+            raise ValueError(f"output {self.name!r}: probabilities take no temperature")
 
 
 class Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -221,11 +238,19 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One graph of the bundle at one precision; ``fp32`` is always present and the reference."""
+    """One graph of the bundle at one precision; ``fp32`` is always present and the reference.
+
+    ``file`` is ``model.onnx`` for ``fp32`` and ``variants/NAME.onnx`` for every other.
+    """
 
     name: Name
     file: Text
     opset: Positive
+
+    def __post_init__(self) -> None:
+        expected = MODEL if self.name == "fp32" else f"{VARIANTS}/{self.name}.onnx"
+        if self.file != expected:
+            raise ValueError(f"variant {self.name!r} belongs into {expected}")
 
 
 class Parity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -249,7 +274,12 @@ class FileEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Manifest(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"schema_": "schema"}
 ):
-    """All that a bundle says of itself (docs/bundle.schema.json is generated from this class)."""
+    """All that a bundle says of itself (docs/bundle.schema.json is generated from this class).
+
+    ``files`` and ``seal`` are filled in when the bundle is written; a manifest without them is a
+    draft. ``seal`` is the SHA-256 of the manifest's own bytes with the seal set to 64 zeros: it
+    finds damage, and proves nothing about who wrote it.
+    """
 
     schema_: Literal["medge.bundle/1"] = "medge.bundle/1"
     name: Name
@@ -267,21 +297,16 @@ class Manifest(
     source: Source
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1)]
     parity: tuple[Parity, ...] = ()
-    golden: Text = "golden.npz"
     golden_tolerance: Annotated[float, Meta(gt=0.0)] = 1e-3
-    layers: Text = "layers.json"
     calibration_sha256: Sha256 | None = None
     parent_sha256: Sha256 | None = None
-    files: dict[str, FileEntry]
+    files: Annotated[dict[str, FileEntry], Meta(min_length=1)] = {}
+    seal: Sha256 = _UNSEALED
 
     def __post_init__(self) -> None:
         names = [v.name for v in self.variants]
         if "fp32" not in names or len(set(names)) != len(names):
             raise ValueError("variants must hold 'fp32' and no name twice")
-        missing = {v.file for v in self.variants} | {self.golden, self.layers}
-        missing -= self.files.keys()
-        if missing:
-            raise ValueError(f"files has no digest for {', '.join(sorted(missing))}")
         outputs = [o.name for o in self.outputs]
         if len(set(outputs)) != len(outputs):
             raise ValueError("two outputs have the same name")
@@ -289,6 +314,22 @@ class Manifest(
             len(self.outputs) != 1 or self.outputs[0].task != self.task
         ):
             raise ValueError(f"task {self.task!r} needs exactly one output of that task")
+        if self.files:
+            self._check_files()
+
+    def _check_files(self) -> None:
+        missing = self.expected_files - self.files.keys()
+        if missing:
+            raise ValueError(f"files has no digest for {', '.join(sorted(missing))}")
+        if self.files.keys() - self.expected_files:
+            # The names themselves may hold anything; the reader's message must not.
+            allowed = ", ".join(sorted(self.expected_files))
+            raise ValueError(f"files names something else than {allowed}")
+
+    @property
+    def expected_files(self) -> frozenset[str]:
+        """Names of the files that the bundle consists of, the manifest apart."""
+        return frozenset({v.file for v in self.variants} | {GOLDEN, LAYERS})
 
     def variant(self, name: str) -> Variant | None:
         """Return the variant called ``name``, or None."""
@@ -296,10 +337,36 @@ class Manifest(
 
 
 def decode(raw: bytes) -> Manifest:
-    """Read a manifest strictly; raises ``msgspec.ValidationError`` naming the path of the fault."""
-    return msgspec.json.decode(raw, type=Manifest)
+    """Read a sealed manifest strictly.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        The text says something that the schema does not allow; names the path of the fault.
+    msgspec.DecodeError
+        Not JSON, or not UTF-8.
+    """
+    manifest = msgspec.json.decode(raw, type=Manifest)
+    if not manifest.files:
+        raise msgspec.ValidationError("Object missing required field `files`")
+    # Parsers disagree on which of two equal keys wins, so neither does.
+    json.loads(raw, object_pairs_hook=_no_key_twice)
+    unsealed = raw.replace(manifest.seal.encode(), _UNSEALED.encode())
+    if hashlib.sha256(unsealed).hexdigest() != manifest.seal:
+        raise msgspec.ValidationError("The text does not match its seal - at `$.seal`")
+    return manifest
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Write a manifest so that equal manifests have equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+    """Write and seal a manifest, so that equal manifests have equal bytes."""
+    unsealed = msgspec.structs.replace(manifest, seal=_UNSEALED)
+    raw = msgspec.json.format(msgspec.json.encode(unsealed, order="sorted"), indent=2) + b"\n"
+    seal = hashlib.sha256(raw).hexdigest()
+    # A quote inside a text is escaped, so that this can only be the key itself.
+    return raw.replace(f'"seal": "{_UNSEALED}"'.encode(), f'"seal": "{seal}"'.encode())
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:
+    keys = {key for key, _ in pairs}
+    if len(keys) != len(pairs):
+        raise msgspec.ValidationError("Object names a field twice")

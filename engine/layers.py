@@ -1,0 +1,47 @@
+"""Types of layers.json: what each layer computes and moves, so that cost needs no graph."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=0)]
+Shape = tuple[Annotated[int, Meta(ge=1)], ...]
+
+
+class Layer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One node of the fp32 graph at batch 1.
+
+    ``flops`` counts a multiplication and its addition as two. The bytes are what the node must at
+    least move: its weights, the tensors that it reads, and those that it writes.
+    """
+
+    name: str
+    op: str
+    input_shapes: tuple[Shape, ...]
+    output_shapes: tuple[Shape, ...]
+    flops: Count
+    weight_bytes: Count
+    input_bytes: Count
+    output_bytes: Count
+
+
+class Layers(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"schema_": "schema"}
+):
+    """Every layer, in an order in which they can run."""
+
+    schema_: Literal["medge.layers/1"] = "medge.layers/1"
+    layers: tuple[Layer, ...]
+
+
+def decode_layers(raw: bytes) -> Layers:
+    """Read layers.json strictly; raises ``msgspec.DecodeError`` (``ValidationError``)."""
+    return msgspec.json.decode(raw, type=Layers)
+
+
+def encode_layers(layers: Layers) -> bytes:
+    """Write layers.json so that equal layers have equal bytes."""
+    return msgspec.json.encode(layers, order="sorted") + b"\n"
