@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import dicom_files as made
 import numpy as np
 import pytest
 from stored_values import pydicom_pixels, sample_values
 
-from medge.engine.frames.frame import Colour, Packing
+from medge.engine.frames.frame import Colour, Packing, Window
 from medge.engine.frames.study import Asked, open_study
 from medge.errors import InputError
 
@@ -150,6 +153,52 @@ def test_ten_thousand_frames_are_read_in_the_memory_of_one(tmp_path: Path) -> No
     assert peak - before < 20_000
 
 
+def test_a_long_compressed_cine_is_read_in_the_memory_of_a_frame(tmp_path: Path) -> None:
+    path = tmp_path / "cine.dcm"
+    pixels = made.speckle((8, 8))
+    stream = made.encode(pixels, "rle", _Gray(pixels))[0]
+    streams = [stream] * 3000
+    made.make(path, syntax="rle", pixels=np.stack([pixels] * 3000), encoded=streams)
+    with open_study(path) as study:
+        for index in range(100):
+            study.frame(index)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for index in range(100, study.frame_count):
+            assert study.frame(index).stored[7, 7] == pixels[7, 7]
+        after, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert after - before < 2_000
+    assert peak - before < 20_000
+
+
+def test_groups_of_a_long_cine_are_looked_up_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "groups.dcm"
+    groups = [
+        {"FrameVOILUTSequence": [{"WindowCenter": index, "WindowWidth": 10}]}
+        for index in range(400)
+    ]
+    pixels = np.zeros((400, 2, 2), np.uint8)
+    made.make(path, pixels=pixels, tags={"PerFrameFunctionalGroupsSequence": groups})
+    with open_study(path) as study:
+        for index in (399, 0, 17):
+            assert study.frame(index).meaning.voi == (Window(index, 10),)
+
+
+def test_a_native_file_is_read_without_pydicom_pillow_or_a_codec(tmp_path: Path) -> None:
+    path = tmp_path / "plain.dcm"
+    made.make(path)
+    code = (
+        "import sys; from pathlib import Path; from medge.engine.frames.study import open_study\n"
+        f"open_study(Path({str(path)!r})).frame(0)\n"
+        "heavy = {'pydicom', 'PIL', 'onnxruntime', 'torch', 'openjpeg', 'jpeg_ls', 'gdcm'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  ours
+    assert run.stdout.strip() == "[]"
+
+
 def test_a_header_longer_than_the_first_read_is_read_in_growing_pieces(tmp_path: Path) -> None:
     path = tmp_path / "long.dcm"
     private = made.element(0x00091010, "OB", bytes(300_000))
@@ -188,7 +237,7 @@ def test_compressed_frames_are_those_that_pydicom_decodes(
 def test_the_extended_offset_table_is_followed(tmp_path: Path) -> None:
     path = tmp_path / "extended.dcm"
     pixels = made.speckle((3, 40, 36))
-    streams = made.encode(pixels, "rle", _Gray())
+    streams = made.encode(pixels, "rle", _Gray(pixels))
     sizes = [len(stream) for stream in streams]
     offsets = np.cumsum([0] + [size + 8 for size in sizes[:-1]])
     tables = {
@@ -209,10 +258,13 @@ def test_the_extended_offset_table_is_followed(tmp_path: Path) -> None:
 class _Gray:
     """What the RLE encoder asks of a data set."""
 
-    Rows, Columns, SamplesPerPixel = 40, 36, 1
+    SamplesPerPixel = 1
     BitsAllocated = BitsStored = 8
     PixelRepresentation = 0
     PhotometricInterpretation = "MONOCHROME2"
+
+    def __init__(self, pixels: np.ndarray[Any, Any]) -> None:
+        self.Rows, self.Columns = pixels.shape[-2:]
 
 
 def test_a_data_set_without_file_meta_is_read_when_the_syntax_is_named(tmp_path: Path) -> None:
