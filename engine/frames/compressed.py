@@ -184,9 +184,10 @@ def _before_the_cut(
     if asked.partial and count:
         return count, kept
     more = " --partial reads the whole frames before it." if count else ""
-    where = f"after {count} of {frames} frames" if frames > 1 else "in its frame"
+    where = f"after {count} of {frames} frames" if count < frames else "after its last frame"
     raise InputError(
-        "truncated", f"the file ends {where}, before its pixel data does. Copy it again.{more}"
+        "truncated",
+        f"the file ends {where}, without the end of its pixel data. Copy it again.{more}",
     )
 
 
