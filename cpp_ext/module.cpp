@@ -5,5 +5,6 @@ NB_MODULE(_native, m) {
   m.doc() = "Native parts of medge.";
   bind_scan(m);
   bind_packbits(m);
+  bind_jpeg(m);
   bind_drop_fourth(m);
 }

@@ -11,7 +11,8 @@ from medge.engine.decoders.agreement import END_MARKER, check_end, damaged, trun
 CODEC = "JPEG 2000"
 
 _SOC = b"\xff\x4f"
-_SOT, _SIZ, _COD, _CAP = 0xFF90, 0xFF51, 0xFF52, 0xFF50
+_SOT, _SIZ, _CAP = 0xFF90, 0xFF51, 0xFF50
+_COD, _COC, _QCD, _QCC = 0xFF52, 0xFF53, 0xFF5C, 0xFF5D
 _JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _MAX_BOXES = 64
 _MAX_SEGMENTS = 4096
@@ -50,26 +51,26 @@ def read_header(data: bytes) -> Jpeg2000Header:
     start = _codestream_start(data)
     if data[start : start + 2] != _SOC:
         raise damaged(CODEC, "it does not start with FF4F")
-    siz = cod = None
-    capabilities = 0
+    main: dict[int, bytes] = {}
+    siz: _Siz | None = None
     notes: tuple[str, ...] = ()
     for marker, at, length in _segments(data, start + 2):
-        body = data[at : at + length]
         if marker == _SIZ:
-            siz = _Siz.read(body)
+            siz = _Siz.read(data[at : at + length])
         elif siz is None:
             raise damaged(CODEC, "SIZ is not its first segment")
-        elif marker == _COD:
-            cod = _Cod.read(body)
-        elif marker == _CAP and length >= 4:
-            (capabilities,) = struct.unpack_from(">L", body)
         elif marker == _SOT:
             notes = _walk_tiles(data, at - 4, siz.tiles)
             break
-    if siz is None or cod is None:
-        raise damaged(CODEC, "SIZ or COD is missing")
+        main[marker] = data[at : at + length]
+    if siz is None or _COD not in main or _QCD not in main:
+        raise damaged(CODEC, "SIZ, COD or QCD is missing")
+    cod = _Cod.read(main[_COD])
+    if _COC not in main and _QCC not in main:
+        _check_steps(main[_QCD], len(cod.precincts) - 1)
     if cod.packets(siz) > _SLACK * len(data):
         raise damaged(CODEC, f"{len(data)} bytes cannot hold the packets that it announces")
+    (capabilities,) = struct.unpack_from(">L", main.get(_CAP, b"").ljust(4, b"\0"))
     return Jpeg2000Header(
         rows=siz.rows,
         columns=siz.columns,
@@ -117,6 +118,14 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
         yield marker, at + 4, length - 2
         at += 2 + length
     raise damaged(CODEC, f"it has more than {_MAX_SEGMENTS} segments in its main header")
+
+
+def _check_steps(body: bytes, levels: int) -> None:
+    """Refuse quantization steps that are not those of the sub-bands (T.800 table A.28)."""
+    style = body[0] & 31 if body else 3
+    need = {0: 1 + 1 + 3 * levels, 1: 1 + 2, 2: 1 + 2 * (1 + 3 * levels)}.get(style, 0)
+    if len(body) != need:
+        raise damaged(CODEC, f"its quantization does not fit {levels} decomposition levels")
 
 
 def _walk_tiles(data: bytes, at: int, tiles: int) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ class JpegHeader:
 
     ``process``: the SOF marker's low byte. ``sampling``: horizontal and vertical factors.
     ``adobe``: colour transform of an Adobe APP14 marker, None without one. ``near`` and
-    ``interleave``: JPEG-LS; ``near`` is the predictor of JPEG Lossless (T.81 table H.1).
+    ``interleave``: JPEG-LS; ``near`` is the predictor of JPEG Lossless (T.81 table H.1). ``point``:
+    low bits left out of a lossless codestream.
     ``scan_at``: offset of the first entropy-coded byte.
     """
 
@@ -36,6 +37,7 @@ class JpegHeader:
     adobe: int | None
     near: int
     interleave: int
+    point: int
     scan_at: int
 
     @property
@@ -128,7 +130,7 @@ def _header(codec: str, found: _Found, scan: Codestream, scan_at: int) -> JpegHe
     factors = tuple((body[7 + 3 * i] >> 4, body[7 + 3 * i] & 15) for i in range(count))
     if not all(1 <= h <= 4 and 1 <= v <= 4 for h, v in factors):
         raise damaged(codec, "a sampling factor is not 1..4")
-    near, interleave = struct.unpack_from(">BB", scan, 1 + 2 * scan[0])
+    near, interleave, point = struct.unpack_from(">BBB", scan, 1 + 2 * scan[0])
     return JpegHeader(
         process=process,
         precision=precision,
@@ -140,5 +142,6 @@ def _header(codec: str, found: _Found, scan: Codestream, scan_at: int) -> JpegHe
         adobe=found.adobe,
         near=near,
         interleave=interleave,
+        point=point & 15,
         scan_at=scan_at,
     )

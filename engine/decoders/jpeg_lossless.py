@@ -76,4 +76,6 @@ class JpegLossless:
             raise contradiction(_CODEC, "colour", "full-size components", picture.photometric)
         if self._syntax == _FIRST_ORDER and header.near != 1:
             raise contradiction(_CODEC, "predictor", header.near, 1)
+        if header.point:
+            raise contradiction(_CODEC, "loss", f"{header.point} low bits left out", "none")
         return header, check_end(_CODEC, data, header.scan_at)

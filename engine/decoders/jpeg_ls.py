@@ -73,6 +73,8 @@ class JpegLs:
             raise contradiction(_CODEC, "colour", "full-size components", picture.photometric)
         if header.interleave > 2:
             raise damaged(_CODEC, f"interleave mode {header.interleave} does not exist")
+        if header.point:
+            raise contradiction(_CODEC, "loss", f"{header.point} low bits left out", "none")
         if self._lossless and header.near:
             raise contradiction(_CODEC, "loss", f"up to {header.near}", "none (lossless)")
         return header, check_end(_CODEC, data, header.scan_at)

@@ -1,0 +1,29 @@
+// Python face of the JPEG accounting.
+#include <nanobind/nanobind.h>
+
+#include "bindings.hpp"
+#include "jpeg_scan.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+nb::tuple account_jpeg(nb::bytes data) {
+  medge::jpeg::Scan found;
+  {
+    nb::gil_scoped_release release;
+    found = medge::jpeg::account(static_cast<const uint8_t *>(data.data()), data.size());
+  }
+  return nb::make_tuple(uint32_t(found.status), found.offset, found.blocks);
+}
+
+}  // namespace
+
+void bind_jpeg(nb::module_ &m) {
+  m.def("account_jpeg", &account_jpeg, "data"_a,
+        "Follow every Huffman code of an 8-bit sequential JPEG, from SOI to EOI.\n\n"
+        "Returns (status, offset, 8 x 8 blocks); status 0: all are there and nothing else, 1: a\n"
+        "header or table is wrong, 2: bits that are no code, 3: ended early, 4: bytes behind the\n"
+        "last block, 5: a restart marker is wrong, 6: a component is missing.");
+}
