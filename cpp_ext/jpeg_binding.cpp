@@ -9,11 +9,11 @@ using namespace nb::literals;
 
 namespace {
 
-nb::tuple account_jpeg(nb::bytes data) {
+nb::tuple account_jpeg(nb::bytes data, bool lossless) {
   medge::jpeg::Scan found;
   {
     nb::gil_scoped_release release;
-    found = medge::jpeg::account(static_cast<const uint8_t *>(data.data()), data.size());
+    found = medge::jpeg::account(static_cast<const uint8_t *>(data.data()), data.size(), lossless);
   }
   return nb::make_tuple(uint32_t(found.status), found.offset, found.blocks);
 }
@@ -21,9 +21,10 @@ nb::tuple account_jpeg(nb::bytes data) {
 }  // namespace
 
 void bind_jpeg(nb::module_ &m) {
-  m.def("account_jpeg", &account_jpeg, "data"_a,
-        "Follow every Huffman code of an 8-bit sequential JPEG, from SOI to EOI.\n\n"
-        "Returns (status, offset, 8 x 8 blocks); status 0: all are there and nothing else, 1: a\n"
-        "header or table is wrong, 2: bits that are no code, 3: ended early, 4: bytes behind the\n"
-        "last block, 5: a restart marker is wrong, 6: a component is missing.");
+  m.def("account_jpeg", &account_jpeg, "data"_a, "lossless"_a = false,
+        "Follow every Huffman code of a JPEG, 8-bit sequential or lossless, from SOI to EOI.\n\n"
+        "Returns (status, offset, blocks of 8 x 8, or of one sample when lossless); status 0: all\n"
+        "are there and nothing else, 1: a header or table is wrong, 2: bits that are no code, 3:\n"
+        "ended early, 4: bytes behind the last block, 5: a restart marker is wrong, 6: a component\n"
+        "is missing.");
 }

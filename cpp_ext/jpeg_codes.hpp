@@ -1,4 +1,4 @@
-// Huffman codes of sequential JPEG (ITU-T T.81 F.2), followed only as far as counting needs.
+// Huffman codes of JPEG (ITU-T T.81 F.2, H.2), followed only as far as counting needs.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -17,6 +17,8 @@ struct Step {
 constexpr uint8_t kEnd = 100;  // the block is done
 constexpr uint8_t kBad = 200;  // no such code
 
+enum class Codes { dc, ac, sample };
+
 struct Table {
   bool defined = false;
   uint16_t fast[1 << kFast];  ///< by the next bits: bits to skip << 8 | coefficients; 0: no entry
@@ -25,7 +27,7 @@ struct Table {
   int32_t shift[17];      ///< index of a symbol minus its code, for each length
 
   /// Canonical codes from the counts of each length (T.81 C.2).
-  bool define(const uint8_t *counts, const uint8_t *symbols, bool ac) noexcept {
+  bool define(const uint8_t *counts, const uint8_t *symbols, Codes codes) noexcept {
     std::memset(fast, 0, sizeof fast);
     int32_t code = 0, index = 0;
     for (int length = 1; length <= 16; ++length, code <<= 1) {
@@ -34,7 +36,9 @@ struct Table {
       for (int i = 0; i < counts[length - 1]; ++i, ++code, ++index) {
         if (code >= 1 << length) return false;
         last[length] = code;
-        steps[index] = ac ? coefficient(symbols[index]) : difference(symbols[index]);
+        steps[index] = codes == Codes::ac   ? coefficient(symbols[index])
+                       : codes == Codes::dc ? difference(symbols[index], 11)
+                                            : difference(symbols[index], 16);
         const Step step = steps[index];
         if (length > kFast) continue;
         const int spare = kFast - length;
@@ -45,9 +49,10 @@ struct Table {
     return defined = true;
   }
 
-  /// DC: at most 11 bits follow (T.81 table F.1).
-  static Step difference(uint8_t symbol) noexcept {
-    return symbol <= 11 ? Step{symbol, 1} : Step{0, kBad};
+  /// DC or lossless: so many bits follow (T.81 tables F.1, H.2); 16 says -32768, without any.
+  static Step difference(uint8_t symbol, int most) noexcept {
+    if (symbol > most) return {0, kBad};
+    return {uint8_t(symbol == 16 ? 0 : symbol), 1};
   }
   /// AC: a run of zeros and a value of at most 10 bits (T.81 table F.2).
   static Step coefficient(uint8_t symbol) noexcept {
@@ -108,6 +113,14 @@ inline int take(Bits &bits, const Table &table) noexcept {
     return step.on;
   }
   return kBad;
+}
+
+/// One sample of a lossless picture: a difference of up to 16 bits (T.81 H.1.2.2).
+inline Block sample(Bits &bits, const Table &table) noexcept {
+  if (bits.count < 32) bits.fill();
+  const int on = take(bits, table);
+  if (bits.count < 0 || (on == kBad && bits.count < 16)) return Block::ended;
+  return on == 1 ? Block::whole : Block::code;
 }
 
 /// One block: a DC difference and up to 63 coefficients (T.81 F.2.2), 8 bits a sample.

@@ -1,4 +1,4 @@
-// Segments, scans and minimum coded units of sequential JPEG (ITU-T T.81 A.2, B.2).
+// Segments, scans and minimum coded units of sequential and lossless JPEG (T.81 A.2, B.2, H).
 #include "jpeg_scan.hpp"
 
 #include <algorithm>
@@ -15,7 +15,8 @@ struct Component {
 
 class Account {
  public:
-  Account(const uint8_t *data, size_t size) noexcept : data_(data), end_(data + size) {}
+  Account(const uint8_t *data, size_t size, bool lossless) noexcept
+      : data_(data), end_(data + size), lossless_(lossless), side_(lossless ? 1 : 8) {}
 
   Scan run() noexcept {
     const uint8_t *at = data_ + 2;
@@ -43,6 +44,8 @@ class Account {
 
  private:
   const uint8_t *data_, *end_;
+  const bool lossless_;
+  const int side_;  ///< of a block; lossless codes single samples
   Table dc_[4], ac_[4];
   Component components_[4];
   int count_ = 0, wide_ = 1, high_ = 1;  ///< components; largest sampling factors
@@ -57,7 +60,8 @@ class Account {
     switch (marker) {
       case 0xC4: return tables(body, next);
       case 0xC0:
-      case 0xC1: return frame(body, next);
+      case 0xC1: return !lossless_ && frame(body, next);
+      case 0xC3: return lossless_ && frame(body, next);
       case 0xDD:
         if (next - body != 2) return false;
         interval_ = size_t(body[0]) << 8 | body[1];
@@ -73,7 +77,8 @@ class Account {
       for (int i = 1; i <= 16; ++i) total += at[i];
       if ((at[0] & 0xEC) || total > 256 || size_t(next - at) < 17 + total) return false;
       Table &table = (at[0] >> 4 ? ac_ : dc_)[at[0] & 3];
-      if (!table.define(at + 1, at + 17, at[0] >> 4)) return false;
+      const Codes codes = at[0] >> 4 ? Codes::ac : lossless_ ? Codes::sample : Codes::dc;
+      if (!table.define(at + 1, at + 17, codes)) return false;
       at += 17 + total;
     }
     return true;
@@ -101,7 +106,7 @@ class Account {
 
   /// Decode one scan whose header is at `body`; `at` moves from its first byte to the next marker.
   Status scan(const uint8_t *body, const uint8_t *&at) noexcept {
-    const int parts = body[0];
+    const int parts = at > body ? body[0] : 0;
     if (!parts || parts > 4 || at - body != 4 + 2 * parts) return Status::header;
     Part part[4];
     size_t across = 0, down = 0;
@@ -113,14 +118,14 @@ class Account {
       if (found == components_ + count_ || found->scanned || (use & 0xCC)) return Status::header;
       found->scanned = true;
       part[i] = {&dc_[use >> 4], &ac_[use & 3], found->wide * found->high};
-      if (!part[i].dc->defined || !part[i].ac->defined) return Status::header;
+      if (!part[i].dc->defined || !(lossless_ || part[i].ac->defined)) return Status::header;
       if (parts == 1) {  // not interleaved: only the blocks that the component has (T.81 A.2.2)
         part[i].blocks = 1;
-        across = units(units(columns_ * found->wide, wide_), 8);
-        down = units(units(rows_ * found->high, high_), 8);
+        across = units(units(columns_ * found->wide, wide_), side_);
+        down = units(units(rows_ * found->high, high_), side_);
       }
     }
-    if (parts > 1) across = units(columns_, 8 * wide_), down = units(rows_, 8 * high_);
+    if (parts > 1) across = units(columns_, side_ * wide_), down = units(rows_, side_ * high_);
     return units_of(part, parts, uint64_t(across) * down, at);
   }
 
@@ -141,7 +146,8 @@ class Account {
       }
       for (int i = 0; i < parts; ++i)
         for (int block = 0; block < part[i].blocks; ++block) {
-          const Block found = decode(bits, *part[i].dc, *part[i].ac);
+          const Block found = lossless_ ? sample(bits, *part[i].dc)
+                                        : decode(bits, *part[i].dc, *part[i].ac);
           if (found != Block::whole) {
             at = bits.at;
             return found == Block::ended ? Status::ended : Status::code;
@@ -162,6 +168,8 @@ class Account {
 
 }  // namespace
 
-Scan account(const uint8_t *data, size_t size) noexcept { return Account(data, size).run(); }
+Scan account(const uint8_t *data, size_t size, bool lossless) noexcept {
+  return Account(data, size, lossless).run();
+}
 
 }  // namespace medge::jpeg

@@ -1,4 +1,4 @@
-// Accounting of a sequential Huffman JPEG: is every coded bit there, and none too many?
+// Accounting of a Huffman coded JPEG: is every coded bit there, and none too many?
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,11 +18,12 @@ enum class Status : uint32_t {
 struct Scan {
   Status status;
   size_t offset;    ///< where it was found
-  uint64_t blocks;  ///< 8 x 8 blocks decoded so far
+  uint64_t blocks;  ///< decoded so far: 8 x 8 samples each, or single samples when lossless
 };
 
-/// Follow the codes of an 8-bit sequential JPEG from SOI to EOI without making a picture of them.
+/// Follow the codes of an 8-bit sequential JPEG, or of a lossless one (process 14), from SOI to EOI
+/// without making a picture of them.
 /// libjpeg fills missing bits with zeros and skips what is too much, with warnings nobody sees.
-Scan account(const uint8_t *data, size_t size) noexcept;
+Scan account(const uint8_t *data, size_t size, bool lossless) noexcept;
 
 }  // namespace medge::jpeg

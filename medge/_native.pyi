@@ -29,13 +29,14 @@ def unpack_packbits(segment: Annotated[NDArray[numpy.uint8], dict(shape=(None,),
     short, 2: a run goes beyond the end of `out`.
     """
 
-def account_jpeg(data: bytes) -> tuple:
+def account_jpeg(data: bytes, lossless: bool = False) -> tuple:
     """
-    Follow every Huffman code of an 8-bit sequential JPEG, from SOI to EOI.
+    Follow every Huffman code of a JPEG, 8-bit sequential or lossless, from SOI to EOI.
 
-    Returns (status, offset, 8 x 8 blocks); status 0: all are there and nothing else, 1: a
-    header or table is wrong, 2: bits that are no code, 3: ended early, 4: bytes behind the
-    last block, 5: a restart marker is wrong, 6: a component is missing.
+    Returns (status, offset, blocks of 8 x 8, or of one sample when lossless); status 0: all
+    are there and nothing else, 1: a header or table is wrong, 2: bits that are no code, 3:
+    ended early, 4: bytes behind the last block, 5: a restart marker is wrong, 6: a component
+    is missing.
     """
 
 def drop_fourth(pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 4), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 3), order='C', device='cpu')]) -> None:

@@ -1,19 +1,20 @@
-"""Slow and obvious accounting of a sequential JPEG (ITU-T T.81): bit strings and dictionaries."""
+"""Slow and obvious accounting of a JPEG (ITU-T T.81): bit strings and dictionaries."""
 
 from __future__ import annotations
 
 import struct
 
-Codes = tuple[dict[str, int], dict[str, int]]
+Table = dict[str, int]
+Codes = tuple[Table, Table | None]  # of differences, of coefficients
 
 
 class NotWholeError(Exception):
     """The codes are not exactly those of the picture."""
 
 
-def account(data: bytes) -> int:
-    """Number of 8 x 8 blocks coded; NotWholeError unless all are there and nothing else."""
-    tables: dict[tuple[int, int], dict[str, int]] = {}
+def account(data: bytes, lossless: bool = False) -> int:
+    """Number of 8 x 8 blocks, or lossless samples; NotWholeError unless exactly all are there."""
+    tables: dict[tuple[int, int], Table] = {}
     parts: dict[int, tuple[int, int]] = {}
     rows = columns = interval = blocks = 0
     seen: set[int] = set()
@@ -33,7 +34,8 @@ def account(data: bytes) -> int:
         at += 2 + length
         if marker == 0xC4:
             tables |= huffman(body)
-        elif marker in (0xC0, 0xC1):
+        elif marker in (0xC0, 0xC1, 0xC3):
+            need((marker == 0xC3) == lossless)
             need(not parts and len(body) >= 6 and len(body) == 6 + 3 * body[5] and body[5] <= 4)
             rows, columns = struct.unpack_from(">HH", body, 1)
             parts = {body[6 + 3 * i]: divmod(body[7 + 3 * i], 16) for i in range(body[5])}
@@ -47,11 +49,12 @@ def account(data: bytes) -> int:
             chosen = [(body[1 + 2 * i], *divmod(body[2 + 2 * i], 16)) for i in range(body[0])]
             need(all(name in parts and name not in seen for name, _, _ in chosen))
             need(all(dc < 4 and ac < 4 for _, dc, ac in chosen))
-            need(all((0, dc) in tables and (1, ac) in tables for _, dc, ac in chosen))
+            need(all((0, dc) in tables for _, dc, _ in chosen))
+            need(lossless or all((1, ac) in tables for _, _, ac in chosen))
             need(len({name for name, _, _ in chosen}) == len(chosen))
             seen |= {name for name, _, _ in chosen}
-            units, layout = plan(chosen, parts, rows, columns)
-            codes = [(tables[0, dc], tables[1, ac]) for _, dc, ac in chosen]
+            units, layout = plan(chosen, parts, (rows, columns), 1 if lossless else 8)
+            codes = [(tables[0, dc], None if lossless else tables[1, ac]) for _, dc, ac in chosen]
             unit = [c for c, n in zip(codes, layout, strict=True) for _ in range(n)]
             at = scan(data, at, units, interval, unit)
             blocks += units * sum(layout)
@@ -67,19 +70,23 @@ def ceil(length: int, unit: int) -> int:
 
 
 def plan(
-    chosen: list[tuple[int, int, int]], parts: dict[int, tuple[int, int]], rows: int, columns: int
+    chosen: list[tuple[int, int, int]],
+    parts: dict[int, tuple[int, int]],
+    size: tuple[int, int],
+    side: int,
 ) -> tuple[int, list[int]]:
     """Minimum coded units of a scan, and blocks of each component in one (T.81 A.2)."""
+    rows, columns = size
     wide = max(h for h, _ in parts.values())
     high = max(v for _, v in parts.values())
     if len(chosen) == 1:
         h, v = parts[chosen[0][0]]
-        return ceil(ceil(columns * h, wide), 8) * ceil(ceil(rows * v, high), 8), [1]
-    units = ceil(columns, 8 * wide) * ceil(rows, 8 * high)
+        return ceil(ceil(columns * h, wide), side) * ceil(ceil(rows * v, high), side), [1]
+    units = ceil(columns, side * wide) * ceil(rows, side * high)
     return units, [parts[name][0] * parts[name][1] for name, _, _ in chosen]
 
 
-def huffman(body: bytes) -> dict[tuple[int, int], dict[str, int]]:
+def huffman(body: bytes) -> dict[tuple[int, int], Table]:
     """Codes as strings of 0 and 1 (T.81 C.2)."""
     found = {}
     while body:
@@ -120,11 +127,14 @@ def scan(data: bytes, at: int, units: int, interval: int, unit: list[Codes]) -> 
     return at
 
 
-def block(bits: str, used: int, dc: dict[str, int], ac: dict[str, int]) -> int:
-    """Bits used after one more block."""
+def block(bits: str, used: int, dc: Table, ac: Table | None) -> int:
+    """Bits used after one more block, or sample."""
     symbol, used = take(bits, used, dc)
-    need(symbol <= 11)
-    used += symbol
+    need(symbol <= (16 if ac is None else 11))
+    used += symbol % 16
+    need(used <= len(bits))
+    if ac is None:
+        return used
     k = 1
     while k < 64:
         symbol, used = take(bits, used, ac)
@@ -140,7 +150,7 @@ def block(bits: str, used: int, dc: dict[str, int], ac: dict[str, int]) -> int:
     return used
 
 
-def take(bits: str, used: int, table: dict[str, int]) -> tuple[int, int]:
+def take(bits: str, used: int, table: Table) -> tuple[int, int]:
     """The next symbol, and bits used after it."""
     for length in range(1, 17):
         code = bits[used : used + length]

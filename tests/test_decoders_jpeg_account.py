@@ -105,6 +105,40 @@ def test_bytes_lost_or_doubled_inside_a_frame_are_noticed(name: str) -> None:
                 assert (_native.account_jpeg(hurt)[0] == 0) == whole_by_reference(hurt)
 
 
+@pytest.mark.parametrize(("bits", "shape"), [(8, (9, 14)), (12, (9, 14)), (16, (7, 5, 3))])
+def test_lossless_jpegs_are_judged_sample_by_sample(bits: int, shape: tuple[int, ...]) -> None:
+    pixels = speckle(shape, bits, seed=bits)
+    good = codestreams.jpeg_lossless(pixels, bits)
+    status, _, count = _native.account_jpeg(good, lossless=True)
+    assert (status, count) == (0, pixels.size)
+    assert _native.account_jpeg(good)[0] != 0  # taken for a sequential one
+    random = np.random.default_rng(bits)
+    seen = set()
+    for _ in range(120):
+        data = bytearray(good)
+        at = int(random.integers(2, len(data)))
+        if random.integers(2):
+            data[at] ^= 1 << int(random.integers(8))
+        else:
+            del data[at : at + int(random.integers(1, 4))]
+        try:
+            jpeg_reference.account(bytes(data), lossless=True)
+            whole = True
+        except jpeg_reference.NotWholeError:
+            whole = False
+        assert (_native.account_jpeg(bytes(data), lossless=True)[0] == 0) == whole
+        seen.add(whole)
+    assert seen == {True, False}
+
+
+def test_jpeg_lossless_that_lost_a_few_bytes_is_refused() -> None:
+    data = codestreams.jpeg_lossless(GRAY)
+    hurt = data[:-62] + data[-2:]
+    with pytest.raises(InputError, match="samples") as refused:
+        decoder_for(ROOT + "4.70", allow_gdcm=True).check(hurt, picture(GRAY))
+    assert refused.value.rule == "truncated"
+
+
 @pytest.mark.parametrize(
     ("hurt", "rule", "words"),
     [

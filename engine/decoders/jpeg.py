@@ -14,13 +14,12 @@ from medge.engine.decoders.agreement import (
     check_end,
     check_values,
     contradiction,
-    damaged,
     same_bits,
     same_samples,
     same_size,
-    truncated,
 )
 from medge.engine.decoders.containment import contained
+from medge.engine.decoders.jpeg_codes import check_codes
 from medge.engine.decoders.jpeg_header import (
     SOF_BASELINE,
     SOF_EXTENDED,
@@ -31,13 +30,6 @@ from medge.engine.frames.frame import Packing
 from medge.errors import InputError
 
 _CODEC = "JPEG"
-_ENDED, _MISSING = 3, 6  # of account_jpeg
-_FAULTS = {
-    1: "a header or a table is wrong",
-    2: "there are bits that are no code",
-    4: "there is more than the last block",
-    5: "a restart marker is missing or out of turn",
-}
 _NOTE_YBR = "colour: the JPEG codestream says YCbCr, the DICOM header RGB; read as YCbCr"
 _NOTE_RGB = "colour: the JPEG codestream says RGB, the DICOM header YBR; read as RGB"
 
@@ -88,7 +80,7 @@ class Jpeg:
             self._prefix = data[: agreed[0].scan_at]
         header, _, coded, notes = agreed
         notes += check_end(_CODEC, data, header.scan_at)
-        _account(data)
+        check_codes(_CODEC, data, lossless=False)
         return coded, notes
 
 
@@ -142,15 +134,6 @@ def _agree(data: bytes, picture: Picture) -> tuple[JpegHeader, Picture, str, tup
         raise contradiction(_CODEC, "sign", "unsigned samples", "signed ones")
     coded, notes = _colour(header, picture)
     return header, picture, coded, notes
-
-
-def _account(data: bytes) -> None:
-    """Refuse a JPEG with missing, wrong or superfluous codes, which libjpeg would make up for."""
-    status, offset, blocks = _native.account_jpeg(data)
-    if status in (_ENDED, _MISSING):
-        raise truncated(_CODEC, f"its codes end after {blocks} blocks of 8 x 8, more are needed")
-    if status:
-        raise damaged(_CODEC, f"{_FAULTS[status]} at byte {offset}")
 
 
 def _colour(header: JpegHeader, picture: Picture) -> tuple[str, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from medge.engine.decoders.agreement import (
     same_size,
 )
 from medge.engine.decoders.isolation import Worker, shared_worker
+from medge.engine.decoders.jpeg_codes import check_codes
 from medge.engine.decoders.jpeg_header import SOF_LOSSLESS, JpegHeader, read_header
 from medge.engine.frames.frame import Packing
 from medge.errors import InputError
@@ -78,4 +79,6 @@ class JpegLossless:
             raise contradiction(_CODEC, "predictor", header.near, 1)
         if header.point:
             raise contradiction(_CODEC, "loss", f"{header.point} low bits left out", "none")
-        return header, check_end(_CODEC, data, header.scan_at)
+        notes = check_end(_CODEC, data, header.scan_at)
+        check_codes(_CODEC, data, lossless=True)
+        return header, notes
