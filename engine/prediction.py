@@ -8,7 +8,13 @@ from msgspec import Struct
 
 RESULT_SCHEMA = "medge.result/1"
 
-Status = Literal["ok", "unscoped", "abstained", "refused", "invalid"]
+Status = Literal["ok", "unscoped", "abstained", "refused", "invalid", "failed"]
+"""``ok``; ``unscoped``: judged, but a tag that the scope asks for is absent; ``abstained``: too
+uncertain; ``refused``: the input broke a rule; ``invalid``: the network's answer is unusable;
+``failed``: a bug in medge, contained so that the other files go on."""
+
+INVALID_RULES = frozenset({"not-finite-output", "not-probabilities"})
+"""Rules of an InputError that make a result ``invalid``: they judge the answer, not the file."""
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -30,11 +36,12 @@ class Timings(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """One output's decision. ``labels`` is empty when abstained; several only if multi-label."""
+    """One output's decision; ``labels`` has one class, or any number when multi-label."""
 
     output: str
     labels: tuple[str, ...]
     scores: dict[str, float]  # class -> probability 0..1, in the bundle's order
+    abstained: bool = False  # single-label, and no class was probable enough: no labels
 
 
 class Result(Struct, frozen=True, kw_only=True, rename={"schema_": "schema"}):

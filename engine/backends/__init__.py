@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
 import numpy.typing as npt
+
+from medge.errors import BackendError, BundleError
 
 Tensor: TypeAlias = npt.NDArray[Any]
 
@@ -18,25 +21,119 @@ BACKENDS = {  # the order means nothing: a sealed choice decides, else onnxrunti
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """One named tensor of a graph; ``shape`` is that of one item, the batch comes before it."""
+
+    name: str
+    dtype: str  # as NumPy says it: "float32"
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How a model is loaded: everything explicit, nothing left to a runtime's default."""
 
     device: str  # as the runtime names it: "cpu", "GPU.0"
     precision: str  # runtime precision: "fp32" or "bf16"; the graph's own precision is the variant
     threads: int
+    inputs: tuple[Port, ...]  # what the manifest promises; the graph must agree
+    outputs: tuple[Port, ...]
 
 
 class Backend(Protocol):
     """One inference runtime, closed by its Session."""
 
     requires: ClassVar[tuple[str, ...]]  # as pip reads them; checked and printed from here
-    version: str
+    answers: ClassVar[bool]  # whether it runs the network at all
+    batch: int | None  # after load: the only batch that the graph takes, None for any
 
     def load(self, model: bytes, options: Options) -> None:
-        """Make an ONNX graph ready to run; BackendError when this runtime or device cannot."""
+        """Make an ONNX graph ready to run.
+
+        Raises
+        ------
+        BackendError
+            This runtime, device or precision is not available here.
+        BundleError
+            The runtime refuses the graph, or the graph is not what the manifest promises.
+        """
 
     def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Run one batch; names are those of the graph, arrays are valid until the next call."""
+        """Run one batch; names are those of the graph, arrays are valid until the next call.
+
+        Inputs are C-contiguous, of the promised dtype and shape, and stay with the caller.
+        """
 
     def close(self) -> None:
         """Release the runtime's memory; the backend cannot be used afterwards."""
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Return the class of a backend; its runtime is imported only when it loads a model.
+
+    Raises
+    ------
+    BackendError
+        Rule ``backend-unknown``.
+    """
+    if name not in BACKENDS:
+        raise BackendError(
+            "backend-unknown", f"There is no backend of this name; known are {', '.join(BACKENDS)}."
+        )
+    module, attribute = BACKENDS[name].split(":")
+    return cast("type[Backend]", getattr(importlib.import_module(module), attribute))
+
+
+# A graph's tensor as its runtime tells it: name, dtype, and whole shape with None for any size.
+Found: TypeAlias = tuple[str, str, Sequence["int | None"]]
+
+
+def agreed_batch(inputs: Sequence[Found], outputs: Sequence[Found], options: Options) -> int | None:
+    """Compare a graph with what the manifest promises; return its fixed batch, None for any.
+
+    Raises
+    ------
+    BundleError
+        Rule ``graph``: another name, dtype or shape than promised, or batches that differ.
+    """
+    batches = {
+        batch
+        for kind, found, promised in (
+            ("input", inputs, options.inputs),
+            ("output", outputs, options.outputs),
+        )
+        for batch in _port_batches(kind, found, promised)
+    }
+    fixed = {batch for batch in batches if batch is not None}
+    if len(fixed) > 1:
+        raise _differs(f"its tensors have batches of {' and '.join(map(str, sorted(fixed)))}")
+    return next(iter(fixed), None)
+
+
+def _port_batches(
+    kind: str, found: Sequence[Found], promised: tuple[Port, ...]
+) -> list[int | None]:
+    """Check every tensor of one kind; return what each has as its batch."""
+    by_name = {name: (dtype, shape) for name, dtype, shape in found}
+    for port in promised:
+        if port.name not in by_name:
+            raise _differs(f"it has no {kind} {port.name!r}")
+        dtype, shape = by_name[port.name]
+        if dtype != port.dtype:
+            raise _differs(f"{kind} {port.name!r} is {dtype}, promised {port.dtype}")
+        agrees = all(a in (None, b) for a, b in zip(shape[1:], port.shape, strict=False))
+        if len(shape) != len(port.shape) + 1 or not agrees:
+            raise _differs(f"{kind} {port.name!r} is {_told(shape)}, promised {_told(port.shape)}")
+    if len(by_name) != len(promised):
+        raise _differs(f"it has {len(by_name)} {kind}s, promised are {len(promised)}")
+    return [shape[0] for _, shape in by_name.values()]
+
+
+def _told(shape: Sequence[int | None]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape)
+
+
+def _differs(found: str) -> BundleError:
+    return BundleError(
+        "graph", f"The graph is not what the manifest promises: {found}. Export the bundle again."
+    )

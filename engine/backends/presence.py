@@ -1,0 +1,61 @@
+"""Which runtimes are installed, as pip knows it: nothing is imported to find out."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+from medge.engine.backends import backend_class
+from medge.errors import BackendError
+
+# These bring the same module; with both, the one that was installed last wins file by file.
+RIVALS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+
+
+def absence(backend: str) -> BackendError | None:
+    """Return why a backend cannot be used here, with the command that helps; None if it can."""
+    for requirement in backend_class(backend).requires:
+        name, floor = requirement.split(">=")
+        names = RIVALS.get(name, (name,))
+        found = {each: version for each in names if (version := _version(each)) is not None}
+        if len(found) > 1:
+            return BackendError(
+                "backend-conflict",
+                f"{' and '.join(found)} are both installed under one import name. Keep one: "
+                f"python -m pip uninstall -y {' '.join(found)} && "
+                f'python -m pip install "{requirement}"',
+            )
+        if not found:
+            return _missing(backend, requirement, "is not installed")
+        version = next(iter(found.values()))
+        if _numbers(version) < _numbers(floor):
+            return _missing(backend, requirement, f"is {version}")
+    return None
+
+
+def require(backend: str) -> None:
+    """Raise what ``absence`` returns, if anything."""
+    error = absence(backend)
+    if error is not None:
+        raise error
+
+
+def _missing(backend: str, requirement: str, found: str) -> BackendError:
+    return BackendError(
+        "backend-missing",
+        f"Backend {backend} needs {requirement}, which {found}: "
+        f'python -m pip install "{requirement}"',
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the release numbers of a version: "2026.4.1.post2" -> (2026, 4, 1)."""
+    release = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, release[0].split("."))) if release else ()

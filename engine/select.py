@@ -1,0 +1,136 @@
+"""Choose backend, device, variant, precision and threads, and say why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medge.engine.backends import BACKENDS, backend_class
+from medge.engine.backends.presence import absence
+from medge.errors import BackendError, UsageError
+from medge.profiles.device import allowed_cores, allowed_cpus
+
+if TYPE_CHECKING:
+    from medge.engine.bundle import Bundle
+    from medge.engine.manifest import Manifest
+
+AUTO = "auto"
+DEFAULT_BACKEND = "onnxruntime"
+RUNTIME_PRECISIONS = {"bf16": ("openvino",)}  # not a graph of their own, and which backends can
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a bundle is run; every part is stated, and ``reasons`` tells why it was chosen."""
+
+    backend: str
+    device: str  # as the backend names it
+    variant: str  # which graph of the bundle
+    precision: str  # what the runtime computes in: "fp32" or "bf16"
+    threads: int
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def precision_name(self) -> str:
+        """Variant and runtime precision in one word: "fp32", "int8", "bf16", "int8+bf16"."""
+        if self.precision == "fp32":
+            return self.variant
+        return self.precision if self.variant == "fp32" else f"{self.variant}+{self.precision}"
+
+
+def choose(
+    bundle: Bundle,
+    backend: str = AUTO,
+    device: str = AUTO,
+    precision: str = AUTO,
+    threads: int | None = None,
+) -> Choice:
+    """Return how to run a bundle here.
+
+    Parameters
+    ----------
+    backend, device, precision
+        A name, or ``auto``. ``precision`` is a variant of the bundle, or ``bf16``.
+    threads
+        Threads of the runtime, 1 to 1024; None takes one for each core allowed to this process.
+
+    Raises
+    ------
+    BackendError
+        What was asked for is not here; the message says what to do. Nothing is replaced.
+    UsageError
+        ``threads`` makes no sense.
+    """
+    backend, why_backend = _backend(backend, precision)
+    device, why_device = _device(backend, device)
+    variant, runtime, why_precision = _precision(bundle.manifest, backend, precision)
+    threads, why_threads = _threads(threads)
+    return Choice(
+        backend=backend,
+        device=device,
+        variant=variant,
+        precision=runtime,
+        threads=threads,
+        reasons=(why_backend, why_device, why_precision, why_threads),
+    )
+
+
+def _backend(asked: str, precision: str) -> tuple[str, str]:
+    if asked != AUTO:
+        backend_class(asked)
+        missing = absence(asked)
+        if missing is not None:
+            raise missing
+        return asked, f"backend {asked}: asked for"
+    able = RUNTIME_PRECISIONS.get(precision, (DEFAULT_BACKEND,))
+    missing = absence(able[0])
+    if missing is not None:
+        raise missing
+    others = ", ".join(_why_not(name) for name in BACKENDS if name not in (able[0], "null"))
+    because = "the default" if precision not in RUNTIME_PRECISIONS else f"it runs {precision}"
+    return able[0], f"backend {able[0]}: {because}; no choice was measured here; not {others}"
+
+
+def _why_not(name: str) -> str:
+    return f"{name} ({'not installed' if absence(name) else 'installed, but not the default'})"
+
+
+def _device(backend: str, asked: str) -> tuple[str, str]:
+    """Runtimes check their own device when they load; here only the name is settled."""
+    if asked == AUTO:
+        return "cpu", "device cpu: the default"
+    if asked.lower() == "cpu":
+        return "cpu", "device cpu: asked for"
+    if backend != "openvino":
+        raise BackendError(
+            "device", f"Backend {backend} runs on cpu only. Leave out --device, or choose openvino."
+        )
+    return asked.upper(), f"device {asked.upper()}: asked for"
+
+
+def _precision(manifest: Manifest, backend: str, asked: str) -> tuple[str, str, str]:
+    if asked == AUTO:
+        return "fp32", "fp32", "precision fp32: the reference, and the default"
+    if manifest.variant(asked) is not None:
+        return asked, "fp32", f"precision {asked}: asked for, a graph of the bundle"
+    if backend in RUNTIME_PRECISIONS.get(asked, ()):
+        return "fp32", asked, f"precision {asked}: asked for, the runtime's own"
+    have = [variant.name for variant in manifest.variants]
+    have += [name for name, able in RUNTIME_PRECISIONS.items() if backend in able]
+    raise BackendError(
+        "precision",
+        f"This bundle on {backend} has the precisions {', '.join(have)}, not the one asked for. "
+        "Choose one of these"
+        + (", or --backend openvino." if asked in RUNTIME_PRECISIONS else "."),
+    )
+
+
+def _threads(asked: int | None) -> tuple[int, str]:
+    if asked is None:
+        cores = allowed_cores()
+        return cores, f"threads {cores}: one for each core that this process may use"
+    if not 1 <= asked <= 1024:
+        raise UsageError("threads", f"{asked} threads were asked for; 1 to 1024 make sense.")
+    cpus = allowed_cpus()
+    more = "" if asked <= cpus else f", though only {cpus} CPUs are allowed"
+    return asked, f"threads {asked}: asked for{more}"

@@ -1,0 +1,151 @@
+"""Sessions: one variant of one bundle on one backend, finite values in and finite values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medge.engine.backends import Backend, Options, Port, Tensor, backend_class
+from medge.engine.backends.presence import require
+from medge.errors import BackendError, InputError
+from medge.profiles.device import cpu_name
+
+if TYPE_CHECKING:
+    from medge.engine.bundle import Bundle
+    from medge.engine.manifest import Manifest
+    from medge.engine.select import Choice
+
+
+class Session:
+    """A loaded network.
+
+    Attributes
+    ----------
+    backend, device, precision
+        What runs, as results tell it: ``onnxruntime``, ``cpu (NAME)``, ``fp32``.
+    answers
+        False for a backend that runs no network; what it returns must not become a prediction.
+
+    Not thread-safe: a runtime's output arrays are reused from call to call.
+    """
+
+    def __init__(self, bundle: Bundle, choice: Choice) -> None:
+        require(choice.backend)
+        variant = bundle.manifest.variant(choice.variant)
+        if variant is None:
+            raise BackendError(
+                "precision", f"{bundle.path.name} has no variant {choice.variant}. Choose another."
+            )
+        self.choice = choice
+        self.backend = choice.backend
+        self.precision = choice.precision_name
+        self.device = f"{choice.device} ({cpu_name()})" if choice.device == "cpu" else choice.device
+        self._inputs, self._outputs = ports(bundle.manifest)
+        self._runtime: Backend = backend_class(choice.backend)()
+        self.answers = self._runtime.answers
+        self._runtime.load(
+            bundle.read(variant.file),
+            Options(
+                device=choice.device,
+                precision=choice.precision,
+                threads=choice.threads,
+                inputs=self._inputs,
+                outputs=self._outputs,
+            ),
+        )
+        bundle.release()
+
+    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run one batch.
+
+        Parameters
+        ----------
+        inputs
+            For every input of the bundle a C-contiguous array (n, ...) of its shape and dtype.
+
+        Returns
+        -------
+        Mapping
+            For every output an array (n, classes), float32, valid until the next call.
+
+        Raises
+        ------
+        InputError
+            Rule ``not-finite-input`` or ``not-finite-output``: some runtimes turn NaN into
+            plausible answers, so it must not reach them, and must not leave them.
+        ValueError
+            The arrays are not what the bundle declares.
+        """
+        batch = self._check(inputs)
+        runtime = self._runtime
+        if runtime.batch in (None, batch):
+            outputs = runtime.infer(inputs)
+        else:
+            outputs = self._one_by_one(inputs, batch)
+        for port in self._outputs:
+            if not all_finite(outputs[port.name]):
+                raise InputError(
+                    "not-finite-output",
+                    f"The network's output {port.name} holds NaN or Inf, so there is no decision. "
+                    "Check the picture; if others do the same, do not use this bundle here.",
+                )
+        return outputs
+
+    def close(self) -> None:
+        """Release the runtime."""
+        self._runtime.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check(self, inputs: Mapping[str, Tensor]) -> int:
+        """Return the batch size of arrays that are as declared, and finite."""
+        batch = -1
+        for port in self._inputs:
+            array = inputs[port.name]
+            if batch < 0:
+                batch = len(array)
+            if array.shape != (batch, *port.shape) or array.dtype != port.dtype:
+                raise ValueError(f"input {port.name!r} is not {port.dtype} (n, *{port.shape})")
+            if not array.flags.c_contiguous:
+                raise ValueError(f"input {port.name!r} is not C-contiguous")
+            if port.dtype == "float32" and not all_finite(array):
+                raise InputError(
+                    "not-finite-input",
+                    f"The prepared picture {port.name} holds NaN or Inf. Check the file's pixel "
+                    "values and its rescale and window numbers.",
+                )
+        return batch
+
+    def _one_by_one(self, inputs: Mapping[str, Tensor], batch: int) -> Mapping[str, Tensor]:
+        """Run a graph of fixed batch 1 on each item in turn."""
+        outputs = {port.name: np.empty((batch, *port.shape), port.dtype) for port in self._outputs}
+        for row in range(batch):
+            answer = self._runtime.infer({name: a[row : row + 1] for name, a in inputs.items()})
+            for name, output in outputs.items():
+                output[row] = answer[name][0]
+        return outputs
+
+
+def ports(manifest: Manifest) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Return the input and output tensors that a manifest promises of its graph."""
+    return (
+        tuple(Port(spec.name, spec.dtype, spec.shape) for spec in manifest.inputs),
+        tuple(Port(output.name, "float32", (len(output.classes),)) for output in manifest.outputs),
+    )
+
+
+def all_finite(array: Tensor) -> bool:
+    """Whether no value is NaN or Inf."""
+    return bool(np.isfinite(array).all())
