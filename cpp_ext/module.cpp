@@ -7,4 +7,5 @@ NB_MODULE(_native, m) {
   bind_packbits(m);
   bind_jpeg(m);
   bind_drop_fourth(m);
+  bind_graph_scan(m);
 }

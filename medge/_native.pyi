@@ -43,3 +43,10 @@ def drop_fourth(pixels: Annotated[NDArray[numpy.uint8], dict(shape=(None, None, 
     """
     Copy uint8 (h, w, 4) to `out`, uint8 (h, w, 3), without the fourth sample.
     """
+
+def scan_graph(model: bytes) -> tuple[int, bytes, int]:
+    """
+    Judge a serialized ONNX model. Returns (status, name of the tensor, count of values that
+    are not finite); status 0: clean, 1: malformed, 2: external data, 3: not finite,
+    4: holds a compiled engine.
+    """
