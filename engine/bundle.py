@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +14,7 @@ import msgspec
 
 from medge import errors
 from medge.engine.golden import Golden, unpack_golden
+from medge.engine.graph_scan import check_graph
 from medge.engine.layers import Layers, decode_layers
 from medge.engine.manifest import GOLDEN, LAYERS, MANIFEST, MODEL, VARIANTS, Manifest, decode
 from medge.errors import BundleError
@@ -28,7 +30,10 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO mus
 
 
 class Bundle:
-    """An open bundle; its folder is held, so that what is read later is the same folder."""
+    """An open bundle; its folder is held, so that what is read later is the same folder.
+
+    ``manifest`` and ``digest`` are there at once; everything else waits until all is checked.
+    """
 
     def __init__(self, path: Path, folder: int, raw: bytes, *, links_allowed: bool) -> None:
         self.path = path
@@ -37,6 +42,21 @@ class Bundle:
         self._folder = folder
         self._links_allowed = links_allowed
         self._kept: dict[str, bytes] = {}
+        self._fault: BaseException | None = None
+        self._checker = threading.Thread(target=self._check, name="medge-bundle")
+        self._checker.start()
+
+    def wait(self) -> None:
+        """Wait until every file is checked.
+
+        Raises
+        ------
+        BundleError
+            The folder, its names, a file's kind, size, digest or content breaks a rule.
+        """
+        self._checker.join()
+        if self._fault is not None:
+            raise self._fault
 
     def read(self, name: str) -> bytes:
         """Return one file's bytes, those whose digest was checked.
@@ -44,8 +64,12 @@ class Bundle:
         Raises
         ------
         BundleError
-            The file is not in the manifest, or no longer what the manifest says.
+            The file is not in the manifest, or the bundle is not what the manifest says.
         """
+        self.wait()
+        return self._read(name)
+
+    def _read(self, name: str) -> bytes:
         kept = self._kept.pop(name, None)
         if kept is not None:
             return kept
@@ -79,20 +103,13 @@ class Bundle:
                 "layers", f"{self.path.name}: {LAYERS} {_told(error)}. Export the bundle again."
             ) from error
 
-    def check(self) -> None:
-        """Check every file; what is needed first is kept in memory until it is read."""
-        self._check_names()
-        for name in sorted(self.manifest.files):
-            raw = self.read(name)
-            if name in (MODEL, GOLDEN):
-                self._kept[name] = raw
-
     def release(self) -> None:
         """Forget the bytes kept from opening; ``read`` then reads, and checks, anew."""
         self._kept.clear()
 
     def close(self) -> None:
         """Let go of the folder; nothing can be read afterwards."""
+        self._checker.join()
         self.release()
         if self._folder >= 0:
             os.close(self._folder)
@@ -108,6 +125,19 @@ class Bundle:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _check(self) -> None:
+        """Check every file; what is needed first is kept in memory until it is read."""
+        try:
+            self._check_names()
+            for name in sorted(self.manifest.files):
+                raw = self._read(name)
+                if name.endswith(".onnx"):
+                    check_graph(f"{self.path.name}: {name}", raw)
+                if name in (MODEL, GOLDEN):
+                    self._kept[name] = raw
+        except BaseException as error:  # raised where the bundle is used
+            self._fault = error
 
     def _check_names(self) -> None:
         """Refuse whatever is in the folder and not in the manifest."""
@@ -126,8 +156,14 @@ class Bundle:
             )
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, wait: bool = True) -> Bundle:
     """Open a bundle and check every byte of it.
+
+    Parameters
+    ----------
+    wait
+        False returns when the manifest is read; the files are checked on another thread, and the
+        first use of any of them waits for that. So a runtime can be imported meanwhile.
 
     Raises
     ------
@@ -143,10 +179,15 @@ def open_bundle(path: Path) -> Bundle:
     try:
         raw = _read(folder, path, MANIFEST, None, links_allowed=links_allowed)
         bundle = Bundle(path, folder, raw, links_allowed=links_allowed)
-        bundle.check()
     except BaseException:
         os.close(folder)
         raise
+    if wait:
+        try:
+            bundle.wait()
+        except BaseException:
+            bundle.close()
+            raise
     return bundle
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from medge.engine.bundle import SUFFIX
 from medge.engine.golden import unpack_golden
+from medge.engine.graph_scan import check_graph
 from medge.engine.layers import decode_layers
 from medge.engine.manifest import (
     GOLDEN,
@@ -82,6 +83,8 @@ def _sealed(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
         decode_layers(files[LAYERS])
     except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
         raise BundleError("manifest", f"The bundle cannot be written: {error}.") from error
+    for variant in checked.variants:
+        check_graph(variant.file, files[variant.file])
     unpack_golden(files[GOLDEN], checked)
     return raw
 
