@@ -236,8 +236,8 @@ def _parse(path: Path, raw: bytes) -> Manifest:
 
 
 def _told(error: msgspec.DecodeError) -> str:
-    """Return msgspec's words: they quote the schema and paths of keys, never values."""
-    return str(error).replace("\n", " ")[:300].rstrip(".")
+    """Return msgspec's words, which may quote the bundle, so that they cannot drive a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(error)[:300]).rstrip(".")
 
 
 def _list_variants(folder: int, path: Path) -> list[str]:

@@ -50,7 +50,8 @@ def write_bundle(
     BundleError
         The content breaks a rule that the reader would refuse; nothing is written.
     StorageError
-        The folder exists, or cannot be written; nothing half-written is left.
+        The folder exists, or cannot be written. Nothing half-written is left: what stands there
+        is the old bundle, or the new one, or none.
     """
     if path.suffix != SUFFIX:
         raise UsageError("bundle-name", f"{path}: the name of a bundle ends in {SUFFIX}.")
@@ -125,8 +126,9 @@ def _put_in_place(part: Path, path: Path) -> None:
             with suppress(OSError):
                 aside.rename(path)
         raise
-    _sync([path.parent])
-    if replaced:
+    try:
+        _sync([path.parent])
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from medge.engine.manifest import read_json
+
 Count = Annotated[int, Meta(ge=0)]
 Shape = tuple[Annotated[int, Meta(ge=1)], ...]
 
@@ -39,7 +41,7 @@ class Layers(
 
 def decode_layers(raw: bytes) -> Layers:
     """Read layers.json strictly; raises ``msgspec.DecodeError`` (``ValidationError``)."""
-    return msgspec.json.decode(raw, type=Layers)
+    return read_json(raw, Layers)
 
 
 def encode_layers(layers: Layers) -> bytes:

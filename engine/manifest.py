@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +15,8 @@ MODEL = "model.onnx"  # the fp32 graph, the reference
 VARIANTS = "variants"
 GOLDEN = "golden.npz"
 LAYERS = "layers.json"
+
+T = TypeVar("T")
 
 _UNSEALED = "0" * 64
 
@@ -346,7 +348,7 @@ def decode(raw: bytes) -> Manifest:
     msgspec.DecodeError
         Not JSON, or not UTF-8.
     """
-    manifest = msgspec.json.decode(raw, type=Manifest)
+    manifest = read_json(raw, Manifest)
     if not manifest.files:
         raise msgspec.ValidationError("Object missing required field `files`")
     # Parsers disagree on which of two equal keys wins, so neither does.
@@ -355,6 +357,16 @@ def decode(raw: bytes) -> Manifest:
     if hashlib.sha256(unsealed).hexdigest() != manifest.seal:
         raise msgspec.ValidationError("The text does not match its seal - at `$.seal`")
     return manifest
+
+
+def read_json(raw: bytes, kind: type[T]) -> T:
+    """Read JSON strictly into a struct; every fault is a ``msgspec.DecodeError``."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("The text is not UTF-8") from error
+    except RecursionError as error:
+        raise msgspec.DecodeError("The text is nested too deeply") from error
 
 
 def encode(manifest: Manifest) -> bytes:
