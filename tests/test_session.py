@@ -323,7 +323,7 @@ class TestOpenVINO:
     def test_more_threads_than_it_will_run_are_refused(self, tmp_path: Path) -> None:
         if allowed_cpus() >= 1024:
             pytest.skip("this machine may really run 1024 threads")
-        with open_bundle(tiny_bundle(tmp_path)) as bundle:
-            with pytest.raises(BackendError) as caught:
-                session(bundle, "openvino", threads=1024)
+        bundle = open_bundle(tiny_bundle(tmp_path))
+        with bundle, pytest.raises(BackendError) as caught:
+            session(bundle, "openvino", threads=1024)
         assert caught.value.rule == "threads"
