@@ -16,6 +16,8 @@ VARIANTS = "variants"
 GOLDEN = "golden.npz"
 LAYERS = "layers.json"
 
+WRITTEN = ("files", "schema", "seal")  # optional in a draft, required in a written manifest
+
 T = TypeVar("T")
 
 _UNSEALED = "0" * 64
@@ -349,10 +351,11 @@ def decode(raw: bytes) -> Manifest:
         Not JSON, or not UTF-8.
     """
     manifest = read_json(raw, Manifest)
-    if not manifest.files:
-        raise msgspec.ValidationError("Object missing required field `files`")
     # Parsers disagree on which of two equal keys wins, so neither does.
-    json.loads(raw, object_pairs_hook=_no_key_twice)
+    keys = json.loads(raw, object_pairs_hook=_no_key_twice)
+    for field in WRITTEN:
+        if field not in keys:
+            raise msgspec.ValidationError(f"Object missing required field `{field}`")
     unsealed = raw.replace(manifest.seal.encode(), _UNSEALED.encode())
     if hashlib.sha256(unsealed).hexdigest() != manifest.seal:
         raise msgspec.ValidationError("The text does not match its seal - at `$.seal`")
@@ -378,7 +381,8 @@ def encode(manifest: Manifest) -> bytes:
     return raw.replace(f'"seal": "{_UNSEALED}"'.encode(), f'"seal": "{seal}"'.encode())
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> set[str]:
     keys = {key for key, _ in pairs}
     if len(keys) != len(pairs):
         raise msgspec.ValidationError("Object names a field twice")
+    return keys
