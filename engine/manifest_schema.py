@@ -19,7 +19,7 @@ def schema() -> dict[str, Any]:
     Rules between fields, such as the number of means for the channels, are beyond JSON Schema;
     the constructors in manifest.py hold them.
     """
-    found = {"$schema": DIALECT, "title": "medge bundle manifest, version 1"}
+    found: dict[str, Any] = {"$schema": DIALECT, "title": "medge bundle manifest, version 1"}
     found |= msgspec.json.schema(Manifest)
     manifest = found["$defs"]["Manifest"]
     manifest["required"] = sorted({*manifest["required"], *WRITTEN})

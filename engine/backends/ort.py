@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from medge.engine.backends import Found, Options, Tensor, agreed_batch
+from medge.engine.backends.silence import silent_onnxruntime
 from medge.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
@@ -35,14 +36,13 @@ class OnnxRuntime:
 
     def load(self, model: bytes, options: Options) -> None:
         """See Backend.load."""
-        import onnxruntime
-
         if options.device != "cpu" or options.precision != "fp32":
             raise BackendError(
                 "backend-option",
                 f"onnxruntime runs at fp32 on cpu here, not at {options.precision} on "
                 f"{options.device}. Choose these, or another backend.",
             )
+        onnxruntime = silent_onnxruntime()
         onnxruntime.set_default_logger_severity(FATAL)
         try:
             session = onnxruntime.InferenceSession(
@@ -61,6 +61,7 @@ class OnnxRuntime:
             options,
         )
         self._session = session
+        self._value = onnxruntime.OrtValue
         self._options = options
         self._binding = session.io_binding()
         self._run = session.run_with_iobinding
@@ -90,9 +91,7 @@ class OnnxRuntime:
 
     def _bind(self, name: str, array: Tensor) -> None:
         """Let the runtime read from ``array`` itself, and write to arrays of the same batch."""
-        from onnxruntime import OrtValue
-
-        self._binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(array))
+        self._binding.bind_ortvalue_input(name, self._value.ortvalue_from_numpy(array))
         self._bound[name] = array  # also keeps its memory alive while it is bound
         batch = len(array)
         if any(len(output) == batch for output in self._outputs.values()):
@@ -107,8 +106,7 @@ class OnnxRuntime:
 
 
 def _session_options(threads: int) -> onnxruntime.SessionOptions:
-    import onnxruntime
-
+    onnxruntime = silent_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
 from medge.engine.backends import Found, Options, Port, Tensor, agreed_batch
+from medge.engine.backends.silence import silent_openvino
 from medge.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
@@ -94,15 +92,6 @@ class OpenVINO:
         }
         for port_name, output in self._outputs.items():
             request.set_tensor(port_name, self._tensor(output, shared_memory=True))
-
-
-def silent_openvino() -> ModuleType:
-    """Import openvino without its telemetry, which asks a name server and writes files at home.
-
-    The telemetry module stays blocked in this process: openvino and nncf do without it.
-    """
-    cast("dict[str, ModuleType | None]", sys.modules).setdefault("openvino_telemetry", None)
-    return importlib.import_module("openvino")
 
 
 def _check_device(core: openvino.Core, device: str, precision: str) -> None:
