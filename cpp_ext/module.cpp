@@ -8,4 +8,5 @@ NB_MODULE(_native, m) {
   bind_jpeg(m);
   bind_drop_fourth(m);
   bind_graph_scan(m);
+  bind_finite(m);
 }

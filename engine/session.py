@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medge._native import all_finite
 from medge.engine.backends import Backend, Options, Port, Tensor, backend_class
 from medge.engine.backends.presence import require
 from medge.errors import BackendError, InputError
@@ -144,8 +145,3 @@ def ports(manifest: Manifest) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         tuple(Port(spec.name, spec.dtype, spec.shape) for spec in manifest.inputs),
         tuple(Port(output.name, "float32", (len(output.classes),)) for output in manifest.outputs),
     )
-
-
-def all_finite(array: Tensor) -> bool:
-    """Whether no value is NaN or Inf."""
-    return bool(np.isfinite(array).all())

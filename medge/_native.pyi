@@ -50,3 +50,8 @@ def scan_graph(model: bytes) -> tuple[int, bytes, int]:
     are not finite); status 0: clean, 1: malformed, 2: external data, 3: not finite,
     4: holds a compiled engine.
     """
+
+def all_finite(values: Annotated[NDArray[numpy.float32], dict(order='C', device='cpu', writable=False)]) -> bool:
+    """
+    Whether no value of a float32 array, C-contiguous and of any shape, is NaN or Inf.
+    """
