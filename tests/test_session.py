@@ -14,13 +14,14 @@ from msgspec.structs import replace
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import TensorProto, helper, load_from_string
 
+from medge.engine.backends.ov import _check_precision
 from medge.engine.backends.silence import silent_onnxruntime, silent_openvino
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.bundle_writer import write_bundle
 from medge.engine.golden import pack_golden
 from medge.engine.select import choose
 from medge.engine.session import Session
-from medge.errors import BackendError, BundleError, InputError
+from medge.errors import BackendError, BundleError, InputError, MedgeError
 from medge.profiles.device import allowed_cpus
 
 RUNTIMES = [
@@ -200,6 +201,23 @@ def test_a_graph_with_one_more_input_is_refused(tmp_path: Path, backend: str) ->
         session(bundle, backend)
 
 
+def test_a_graph_that_answers_in_another_shape_than_it_declared_is_contained(
+    tmp_path: Path, backend: str
+) -> None:
+    model = load_from_string(tiny_graph(classes=3))
+    del model.graph.output[0].type.tensor_type.shape.dim[1]
+    model.graph.output[0].type.tensor_type.shape.dim.add(dim_param="some")
+    path = tiny_bundle(tmp_path)
+    forge(path, "model.onnx", model.SerializeToString())
+    with (
+        open_bundle(path) as bundle,
+        pytest.raises(MedgeError) as caught,
+        session(bundle, backend) as run,
+    ):
+        run.infer({"image": images(1)})
+    assert caught.value.rule in {"graph", "runtime-failed"}  # some runtimes see it when loading
+
+
 def test_an_operator_that_the_runtime_lacks_is_named_and_its_own_words_are_not(
     tmp_path: Path, backend: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,3 +344,12 @@ class TestOpenVINO:
         with bundle, pytest.raises(BackendError) as caught:
             session(bundle, "openvino", threads=1024)
         assert caught.value.rule == "threads"
+
+    def test_the_precision_is_read_back_from_what_really_runs(self) -> None:
+        ov = silent_openvino()
+        core = ov.Core()
+        graph = core.read_model(tiny_graph())
+        compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        _check_precision(compiled, "fp32")
+        with pytest.raises(BackendError, match="layers in f32"):
+            _check_precision(compiled, "bf16")

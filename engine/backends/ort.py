@@ -68,16 +68,16 @@ class OnnxRuntime:
 
     def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See Backend.infer."""
-        for name, array in inputs.items():
-            if self._bound.get(name) is not array:
-                self._bind(name, array)
         try:
+            for name, array in inputs.items():
+                if self._bound.get(name) is not array:
+                    self._bind(name, array)
             self._run(self._binding)
         except Exception as error:  # its classes have no base of their own
             raise BackendError(
                 "runtime-failed",
                 f"onnxruntime failed while running the network ({type(error).__name__}). "
-                "Try --backend openvino; if memory is short, close other programs.",
+                "Free memory, or try --backend openvino.",
             ) from None
         return self._outputs
 

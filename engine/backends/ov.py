@@ -54,16 +54,16 @@ class OpenVINO:
 
     def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See Backend.infer."""
-        for name, array in inputs.items():
-            if self._bound.get(name) is not array:
-                self._bind(name, array)
         try:
+            for name, array in inputs.items():
+                if self._bound.get(name) is not array:
+                    self._bind(name, array)
             self._infer()
         except RuntimeError as error:
             raise BackendError(
                 "runtime-failed",
                 f"openvino failed while running the network ({type(error).__name__}). "
-                "Try --backend onnxruntime; if memory is short, close other programs.",
+                "Free memory, or try --backend onnxruntime.",
             ) from None
         return self._outputs
 
