@@ -45,6 +45,7 @@ class Session:
         self.precision = choice.precision_name
         self.device = f"{choice.device} ({cpu_name()})" if choice.device == "cpu" else choice.device
         self._inputs, self._outputs = ports(bundle.manifest)
+        # Made before the model is read: the import overlaps with the check of the bundle's files.
         self._runtime: Backend = backend_class(choice.backend)()
         self.answers = self._runtime.answers
         self._runtime.load(

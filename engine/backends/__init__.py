@@ -41,7 +41,7 @@ class Options:
 
 
 class Backend(Protocol):
-    """One inference runtime, closed by its Session."""
+    """One inference runtime, closed by its Session; making one imports the runtime."""
 
     requires: ClassVar[tuple[str, ...]]  # as pip reads them; checked and printed from here
     answers: ClassVar[bool]  # whether it runs the network at all
@@ -69,7 +69,7 @@ class Backend(Protocol):
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Return the class of a backend; its runtime is imported only when it loads a model.
+    """Return the class of a backend; its runtime is imported only when one is made.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -29,6 +30,7 @@ class OnnxRuntime:
     answers: ClassVar[bool] = True
 
     def __init__(self) -> None:
+        self._library = silent_onnxruntime()
         self.batch: int | None = None
         self._session: onnxruntime.InferenceSession | None = None
         self._bound: dict[str, Tensor] = {}
@@ -42,11 +44,11 @@ class OnnxRuntime:
                 f"onnxruntime runs at fp32 on cpu here, not at {options.precision} on "
                 f"{options.device}. Choose these, or another backend.",
             )
-        onnxruntime = silent_onnxruntime()
+        onnxruntime = self._library
         onnxruntime.set_default_logger_severity(FATAL)
         try:
             session = onnxruntime.InferenceSession(
-                model, _session_options(options.threads), providers=[PROVIDER]
+                model, _session_options(onnxruntime, options.threads), providers=[PROVIDER]
             )
         except Exception as error:  # its classes have no base of their own
             raise _refusal(error, onnxruntime.__version__) from None
@@ -61,7 +63,6 @@ class OnnxRuntime:
             options,
         )
         self._session = session
-        self._value = onnxruntime.OrtValue
         self._options = options
         self._binding = session.io_binding()
         self._run = session.run_with_iobinding
@@ -91,7 +92,7 @@ class OnnxRuntime:
 
     def _bind(self, name: str, array: Tensor) -> None:
         """Let the runtime read from ``array`` itself, and write to arrays of the same batch."""
-        self._binding.bind_ortvalue_input(name, self._value.ortvalue_from_numpy(array))
+        self._binding.bind_ortvalue_input(name, self._library.OrtValue.ortvalue_from_numpy(array))
         self._bound[name] = array  # also keeps its memory alive while it is bound
         batch = len(array)
         if any(len(output) == batch for output in self._outputs.values()):
@@ -105,8 +106,7 @@ class OnnxRuntime:
             )
 
 
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
-    onnxruntime = silent_onnxruntime()
+def _session_options(onnxruntime: ModuleType, threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -27,6 +27,7 @@ class OpenVINO:
     answers: ClassVar[bool] = True
 
     def __init__(self) -> None:
+        self._library = silent_openvino()
         self.batch: int | None = None
         self._request: openvino.InferRequest | None = None
         self._bound: dict[str, Tensor] = {}
@@ -34,7 +35,7 @@ class OpenVINO:
 
     def load(self, model: bytes, options: Options) -> None:
         """See Backend.load."""
-        ov = silent_openvino()
+        ov = self._library
         core = ov.Core()
         device = "CPU" if options.device == "cpu" else options.device
         _check_device(core, device, options.precision)
@@ -48,7 +49,6 @@ class OpenVINO:
         if device == "CPU":
             _check_threads(compiled, options.threads)
         self._options = options
-        self._tensor = ov.Tensor
         self._request = compiled.create_infer_request()
         self._infer = self._request.infer
 
@@ -79,10 +79,10 @@ class OpenVINO:
         """Let the runtime read from ``array`` itself, and write to arrays of the same batch."""
         request = cast("openvino.InferRequest", self._request)
         if array.flags.writeable:
-            request.set_tensor(name, self._tensor(array, shared_memory=True))
+            request.set_tensor(name, self._library.Tensor(array, shared_memory=True))
             self._bound[name] = array  # also keeps its memory alive while it is bound
         else:  # openvino shares no read-only memory; the copy holds for this call alone
-            request.set_tensor(name, self._tensor(array, shared_memory=False))
+            request.set_tensor(name, self._library.Tensor(array, shared_memory=False))
             self._bound.pop(name, None)
         batch = len(array)
         if any(len(output) == batch for output in self._outputs.values()):
@@ -91,7 +91,7 @@ class OpenVINO:
             port.name: np.empty((batch, *port.shape), port.dtype) for port in self._options.outputs
         }
         for port_name, output in self._outputs.items():
-            request.set_tensor(port_name, self._tensor(output, shared_memory=True))
+            request.set_tensor(port_name, self._library.Tensor(output, shared_memory=True))
 
 
 def _check_device(core: openvino.Core, device: str, precision: str) -> None:
