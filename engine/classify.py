@@ -1,0 +1,290 @@
+"""From files or arrays to results: read, decode, prepare, infer, decide, one frame at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medge.engine.decide import decide
+from medge.engine.prediction import INVALID_RULES, Answer, Fault, Result, Status, Timings
+from medge.engine.preprocess import Preprocessor
+from medge.engine.scope import missing_tags
+from medge.errors import InputError, MedgeError, UsageError
+
+if TYPE_CHECKING:
+    from medge.engine.bundle import Bundle
+    from medge.engine.frames.frame import Context, Window
+    from medge.engine.frames.study import Asked, Study
+    from medge.engine.select import Choice
+    from medge.engine.selftest import SelfTest
+    from medge.engine.session import Session
+
+ARRAY = "<array>"  # what Result.file says for a picture handed in from memory
+
+
+def open_classifier(
+    bundle: str | Path | None = None,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Classifier:
+    """Open a bundle, choose how to run it, load it and let it prove itself on its golden cases.
+
+    Parameters
+    ----------
+    bundle
+        A folder, or the name of a built-in bundle; None takes ``$MEDGE_BUNDLE``, else the built-in
+        breast ultrasound demonstration.
+    backend, device, precision
+        ``auto`` or a name; what is asked for and absent is an error, never replaced.
+    threads
+        Threads of the runtime; None takes every CPU that this process may use.
+
+    Raises
+    ------
+    BundleError, BackendError, GateError
+        The bundle is damaged, the runtime is absent, or the golden answers differ here.
+    """
+    from medge.engine.bundle import find_bundle, open_bundle
+    from medge.engine.select import choose
+    from medge.engine.selftest import self_test
+    from medge.engine.session import Session
+
+    # The files are checked on a thread while the runtime is imported; nothing unchecked is used.
+    opened = open_bundle(find_bundle(None if bundle is None else str(bundle)), wait=False)
+    choice = choose(opened, backend=backend, device=device, precision=precision, threads=threads)
+    session = Session(opened, choice)
+    return Classifier(opened, choice, session, self_test(session, opened))
+
+
+class Classifier:
+    """A bundle ready to run on this device; use it as a context manager or close it.
+
+    Not thread-safe: the input tensor and the runtime's buffers are reused from frame to frame.
+    """
+
+    def __init__(self, bundle: Bundle, choice: Choice, session: Session, tested: SelfTest) -> None:
+        self.bundle = bundle
+        self.choice = choice
+        self.session = session
+        self.tested = tested
+        self._spec = bundle.manifest.inputs[0]
+        self._prepare = Preprocessor(self._spec)
+        self._tensor = np.zeros((1, *self._spec.shape), dtype=self._spec.dtype)
+        self._feeds = {self._spec.name: self._tensor}
+
+    def run(
+        self,
+        picture: str | Path | npt.NDArray[Any],
+        *,
+        window: Window | None = None,
+        inverted: bool = False,
+        bits_stored: int | None = None,
+        context: Context | None = None,
+    ) -> list[Result]:
+        """Judge every frame of a file, or of an array, and return one Result each.
+
+        Parameters
+        ----------
+        picture
+            A path (DICOM, PNG, JPEG, NPY); or an array of shape (h, w), (h, w, 3) RGB, (n, h, w) or
+            (n, h, w, 3), dtype uint8, uint16, int16, or float32 in 0..1. Arrays are not copied.
+        window, inverted, bits_stored, context
+            What an array cannot say of itself, as ``medge.engine.frames.study.from_array`` takes
+            it. A file says all this itself, and then they must be left out.
+
+        Returns
+        -------
+        list of Result
+            A picture that is refused is a Result with a ``fault``, not an exception.
+        """
+        if isinstance(picture, np.ndarray):
+            from medge.engine.frames.study import from_array
+
+            def opener() -> Study:
+                return from_array(
+                    picture,
+                    window=window,
+                    inverted=inverted,
+                    bits_stored=bits_stored,
+                    context=context,
+                )
+
+            return list(self._frames(ARRAY, opener))
+        if window is not None or inverted or bits_stored is not None or context is not None:
+            raise UsageError(
+                "array-options",
+                "window, inverted, bits_stored and context describe an array, and a file was "
+                "given, which says all that itself. Leave them out.",
+            )
+        return list(self.stream(Path(picture)))
+
+    def stream(self, path: Path, asked: Asked | None = None) -> Iterator[Result]:
+        """Judge the frames of one file as they are read; a bad file gives one refused Result."""
+        from medge.engine.frames.study import Asked, open_study
+
+        asked = asked or Asked(gray_only=self._prepare.wants_gray)
+        return self._frames(str(path), lambda: open_study(path, asked))
+
+    def failed(self, path: Path, error: Exception) -> Result:
+        """Tell a bug of medge as a Result: its class and place, never its text; that holds data."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = "" if trace is None else f" in {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"
+        fault = Fault(
+            rule="bug",
+            exit_code=MedgeError.exit_code,
+            message=f"{type(error).__name__}{place}. This is a fault of medge; please report it.",
+        )
+        return self._result(str(path), None, "failed", Timings(), fault=fault)
+
+    @property
+    def wants_gray(self) -> bool:
+        """Whether luminance is all that the bundle looks at."""
+        return self._prepare.wants_gray
+
+    def close(self) -> None:
+        """Release the runtime and the bundle."""
+        self.session.close()
+        self.bundle.close()
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _frames(self, file: str, opener: Callable[[], Study]) -> Iterator[Result]:
+        start = time.perf_counter_ns()
+        try:
+            study = opener()
+        except InputError as error:
+            yield self._refused(file, None, error, Timings(read_ns=_since(start)))
+            return
+        with study:
+            try:
+                missing = missing_tags(study.context, self.bundle.manifest.scope)
+            except InputError as error:
+                yield self._refused(file, None, error, Timings(read_ns=_since(start)))
+                return
+            facts = tuple(f"absent: {tag}" for tag in missing)
+            if study.context.synthetic:
+                facts += ("synthetic: Synthetic Data (0008,001C) is YES",)
+            read_ns = _since(start)
+            for index in range(study.frame_count):
+                yield self._judge(
+                    file, study, index, read_ns if index == 0 else 0, facts, unscoped=bool(missing)
+                )
+
+    def _judge(
+        self,
+        file: str,
+        study: Study,
+        index: int,
+        read_ns: int,
+        facts: tuple[str, ...],
+        *,
+        unscoped: bool,
+    ) -> Result:
+        """Judge one frame; every stage that was reached has its time."""
+        clock = [time.perf_counter_ns()]
+        try:
+            frame = study.frame(index)
+            clock.append(time.perf_counter_ns())
+            applied = self._prepare.prepare(frame, self._tensor[0])
+            clock.append(time.perf_counter_ns())
+            outputs = self.session.infer(self._feeds)
+            clock.append(time.perf_counter_ns())
+            # What a backend without a network returns must not look like a prediction.
+            answers = decide(outputs, 0, self.bundle.manifest) if self.session.answers else ()
+            clock.append(time.perf_counter_ns())
+        except InputError as error:
+            clock.append(time.perf_counter_ns())
+            notes = (*study.notes, *facts)
+            return self._refused(file, index, error, _timings(read_ns, clock), notes)
+        return self._result(
+            file,
+            index,
+            _status(answers, unscoped=unscoped),
+            _timings(read_ns, clock),
+            answers=answers,
+            notes=(*study.notes, *facts, *applied),  # decoding may add to the study's notes
+        )
+
+    def _refused(
+        self,
+        file: str,
+        frame: int | None,
+        error: InputError,
+        timings: Timings,
+        notes: tuple[str, ...] = (),
+    ) -> Result:
+        fault = Fault(rule=error.rule, exit_code=error.exit_code, message=error.message)
+        status: Status = "invalid" if error.rule in INVALID_RULES else "refused"
+        return self._result(file, frame, status, timings, fault=fault, notes=notes)
+
+    def _result(
+        self,
+        file: str,
+        frame: int | None,
+        status: Status,
+        timings: Timings,
+        *,
+        answers: tuple[Answer, ...] = (),
+        fault: Fault | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Result:
+        manifest = self.bundle.manifest
+        labels = [label for answer in answers for label in answer.labels]
+        return Result(
+            file=file,
+            frame=frame,
+            status=status,
+            prediction="+".join(labels) if labels else None,
+            answers=answers,
+            fault=fault,
+            notes=notes,
+            timings=timings,
+            device=self.session.device,
+            backend=self.session.backend,
+            precision=self.session.precision,
+            bundle=f"{manifest.name} {manifest.version}",
+            bundle_sha256=self.bundle.digest,
+            demonstration=manifest.demonstration,
+        )
+
+
+def _status(answers: tuple[Answer, ...], *, unscoped: bool) -> Status:
+    if not answers:
+        return "not-run"
+    if any(answer.abstained for answer in answers):
+        return "abstained"
+    return "unscoped" if unscoped else "ok"
+
+
+def _since(start: int) -> int:
+    return time.perf_counter_ns() - start
+
+
+def _timings(read_ns: int, clock: list[int]) -> Timings:
+    """Name the gaps between clock readings; stages that were not reached stay 0."""
+    gaps = [after - before for before, after in pairwise(clock)]
+    gaps += [0] * (4 - len(gaps))
+    return Timings(
+        read_ns=read_ns, decode_ns=gaps[0], prepare_ns=gaps[1], infer_ns=gaps[2], decide_ns=gaps[3]
+    )

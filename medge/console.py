@@ -1,0 +1,293 @@
+"""What people and programs see: tables, JSON, CSV and Markdown, one result at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
+
+from medge.errors import StorageError
+
+if TYPE_CHECKING:
+    from medge.engine.prediction import Result
+
+Format = Literal["table", "json", "jsonl", "csv", "md"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+STAGES = ("read", "decode", "prepare", "infer", "decide")
+SHOWN = ("read", "dec", "prep", "infer")  # deciding takes microseconds
+NARROW = 110  # columns below which device, backend and precision stand above the table only
+
+_COLOURS = {"ok": "32", "unscoped": "33", "abstained": "33"}
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What is the same for all results, said once above a table."""
+
+    bundle: str
+    device: str
+    backend: str
+    precision: str
+    label_width: int  # characters of the longest class name
+    warning: str = ""
+
+
+class Writer:
+    """Writes results in one format to one stream; nothing is kept."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def start(self) -> None:
+        """Write what stands before the first result."""
+
+    def row(self, result: Result) -> None:
+        """Write one result."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Write what stands after the last result."""
+
+
+class JsonLines(Writer):
+    """One JSON object a line, keys ``file`` and ``frame`` first."""
+
+    def row(self, result: Result) -> None:
+        self._write(_json(result) + "\n")
+
+
+class Json(Writer):
+    """One JSON array, written as it grows."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__(write)
+        self._separator = "[\n"
+
+    def row(self, result: Result) -> None:
+        self._write(self._separator + _json(result))
+        self._separator = ",\n"
+
+    def end(self) -> None:
+        self._write("[]\n" if self._separator == "[\n" else "\n]\n")
+
+
+COLUMNS = (
+    "file",
+    "frame",
+    "prediction",
+    "score",
+    "status",
+    *(f"{stage}_ms" for stage in STAGES),
+    "device",
+    "backend",
+    "precision",
+    "rule",
+    "message",
+)
+
+
+class Csv(Writer):
+    """RFC 4180 rows with a header; scores of all classes stand in one column as ``name=value``."""
+
+    def start(self) -> None:
+        self._line((*COLUMNS, "scores", "bundle", "bundle_sha256"))
+
+    def row(self, result: Result) -> None:
+        scores = ";".join(
+            f"{name}={value:.6f}"
+            for answer in result.answers
+            for name, value in answer.scores.items()
+        )
+        self._line((*_cells(result), scores, result.bundle, result.bundle_sha256))
+
+    def _line(self, cells: tuple[str, ...]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(_inert(cell) for cell in cells)
+        self._write(line.getvalue())
+
+
+class Markdown(Writer):
+    """A GitHub table."""
+
+    def start(self) -> None:
+        self._write(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
+
+    def row(self, result: Result) -> None:
+        cells = (cell.replace("|", "\\|").replace("\n", " ") for cell in _cells(result))
+        self._write(f"| {' | '.join(cells)} |\n")
+
+
+class Table(Writer):
+    """Fixed columns for people, so that rows can be shown before the last one is known."""
+
+    def __init__(
+        self, write: Callable[[str], None], heading: Heading, *, width: int, colour: bool
+    ) -> None:
+        super().__init__(write)
+        self._heading = heading
+        self._colour = colour
+        self._wide = width >= NARROW
+        # 51: the other columns with their gaps. File and prediction share what is left.
+        left = width - 51 - (31 if self._wide else 0)
+        self._label_width = max(10, min(heading.label_width, left - 12))
+        self._file_width = max(12, min(48, left - self._label_width))
+
+    def start(self) -> None:
+        head = self._heading
+        self._write(f"{head.bundle} on {head.device}\n{head.backend} {head.precision}")
+        self._write(f"; {head.warning}\n\n" if head.warning else "\n\n")
+        titles = ["file".ljust(self._file_width), "frame", "prediction".ljust(self._label_width)]
+        titles += ["score", "status   " + "".join(name.rjust(6) for name in SHOWN)]
+        titles += ["backend      device     precision"] if self._wide else []
+        self._write(_dim("  ".join(titles), self._colour) + "\n")
+
+    def row(self, result: Result) -> None:
+        times = result.timings
+        stages = (times.read_ns, times.decode_ns, times.prepare_ns, times.infer_ns)
+        cells = [
+            _middle(_printable(result.file), self._file_width),
+            ("-" if result.frame is None else str(result.frame)).rjust(5),
+            _middle(result.prediction or "-", self._label_width),
+            _score(result).rjust(5),
+            self._status(result.status) + "".join(_milliseconds(ns).rjust(6) for ns in stages),
+        ]
+        if self._wide:
+            device = result.device.partition(" ")[0]
+            cells += [_middle(result.backend, 11), _middle(device, 9), result.precision]
+        self._write("  ".join(cells).rstrip() + "\n")
+        if result.fault is not None:
+            self._write(
+                _wrapped(f"E{result.fault.exit_code} {result.fault.rule}: {result.fault.message}")
+            )
+
+    def _status(self, status: str) -> str:
+        # Padded first: colour codes have no width.
+        return _paint(status.ljust(9), _COLOURS.get(status, "31"), self._colour)
+
+
+def writer(form: str, write: Callable[[str], None], heading: Heading, *, terminal: bool) -> Writer:
+    """Return the writer of one format; ``terminal`` allows colours and the terminal's width."""
+    if form == "table":
+        width = shutil.get_terminal_size((80, 24)).columns
+        colour = terminal and "NO_COLOR" not in os.environ
+        return Table(write, heading, width=width, colour=colour)
+    plain: dict[str, type[Writer]] = {
+        "json": Json,
+        "jsonl": JsonLines,
+        "csv": Csv,
+        "md": Markdown,
+    }
+    return plain[form](write)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file so that it appears whole or not at all; an old one stays until then.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be written, or the disk is full. Nothing half-written is left.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StorageError(
+            "output", f"{path}: cannot write: {reason}. Free space or choose another -o FILE."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _json(result: Result) -> str:
+    import msgspec
+
+    return msgspec.json.encode(result).decode()
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    times = result.timings
+    fault = result.fault
+    return (
+        result.file,
+        "" if result.frame is None else str(result.frame),
+        result.prediction or "",
+        _score(result) if result.answers else "",
+        result.status,
+        *(f"{getattr(times, f'{stage}_ns') / 1e6:.3f}" for stage in STAGES),
+        result.device,
+        result.backend,
+        result.precision,
+        "" if fault is None else fault.rule,
+        "" if fault is None else fault.message,
+    )
+
+
+def _score(result: Result) -> str:
+    """Return the probability of the prediction, or of the most probable class when abstained."""
+    if not result.answers:
+        return "-"
+    answer = result.answers[0]
+    labels = answer.labels or (max(answer.scores, key=lambda name: answer.scores[name]),)
+    return f"{answer.scores[labels[0]]:.3f}"
+
+
+def _milliseconds(time_ns: int) -> str:
+    value = time_ns / 1e6
+    return f"{value:.2f}" if value < 99.995 else f"{value:.0f}"
+
+
+def _middle(text: str, width: int) -> str:
+    """Shorten in the middle: folders and file endings both tell something."""
+    if len(text) <= width:
+        return text.ljust(width)
+    head = (width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def _printable(text: str) -> str:
+    """Replace control characters, so that a file name cannot drive the terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _inert(cell: str) -> str:
+    """Keep spreadsheets from reading a file name as a formula."""
+    return f"'{cell}" if cell[:1] in {"=", "+", "@"} else cell
+
+
+def _wrapped(text: str) -> str:
+    import textwrap
+
+    width = max(40, shutil.get_terminal_size((80, 24)).columns)
+    indent = "    "
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent) + "\n"
+
+
+def _paint(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+
+def _dim(text: str, colour: bool) -> str:
+    return _paint(text, "2", colour)
