@@ -118,6 +118,39 @@ def run(
         raise SystemExit(worst)
 
 
+@cli.command()
+@click.argument("bundle", required=False)
+@format_options
+def inspect(*, bundle: str | None, form: str, as_json: bool, output: Path | None) -> None:
+    """Check a BUNDLE, a folder or a built-in name, and show what it says of itself."""
+    import msgspec
+
+    from medge.bundle_page import COLUMNS, bundle_object, bundle_rows
+    from medge.console import rows_text
+    from medge.engine.bundle import find_bundle, open_bundle
+
+    form = "json" if as_json else form
+    with open_bundle(find_bundle(bundle)) as opened:
+        if form in {"json", "jsonl"}:
+            raw = msgspec.json.encode(bundle_object(opened))
+            text = (msgspec.json.format(raw, indent=2) if form == "json" else raw).decode() + "\n"
+        else:
+            terminal = output is None and sys.stdout.isatty()
+            text = rows_text(form, COLUMNS, bundle_rows(opened), terminal=terminal)
+    _say(text, output)
+
+
+def _say(text: str, output: Path | None) -> None:
+    """Write one whole text to stdout or to a file."""
+    from medge.console import replacing
+
+    if output is None:
+        _to_stdout(text)
+        return
+    with replacing(output) as stream:
+        _write(stream.write, text)
+
+
 def _judge_all(
     classifier: Classifier, study: tuple[str, ...], asked: Asked, sink: Writer, said: _Talk
 ) -> int:

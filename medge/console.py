@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +120,7 @@ class Markdown(Writer):
         self._write(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
 
     def row(self, result: Result) -> None:
-        cells = (cell.replace("|", "\\|").replace("\n", " ") for cell in _cells(result))
+        cells = (_one_line(cell).replace("|", "\\|") for cell in _cells(result))
         self._write(f"| {' | '.join(cells)} |\n")
 
 
@@ -185,6 +185,59 @@ def writer(form: str, write: Callable[[str], None], heading: Heading, *, termina
         "md": Markdown,
     }
     return plain[form](write)
+
+
+def rows_text(
+    form: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, terminal: bool
+) -> str:
+    """Lay short rows of text out as a table, CSV or Markdown; few enough to be gathered."""
+    if form == "csv":
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(
+            [_inert(cell) for cell in row] for row in (columns, *rows)
+        )
+        return lines.getvalue()
+    if form == "md":
+        head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+        body = (
+            f"| {' | '.join(_one_line(cell).replace('|', chr(92) + '|') for cell in row)} |\n"
+            for row in rows
+        )
+        return head + "".join(body)
+    return _drawn(columns, rows, terminal=terminal)
+
+
+def _drawn(columns: Sequence[str], rows: Iterable[Sequence[str]], *, terminal: bool) -> str:
+    """Draw a table as wide as the terminal; a value that equals the one above it is left out."""
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    table = Drawn(box=None, pad_edge=False, header_style="dim", show_header=True)
+    for name in columns[:-1]:
+        table.add_column(name, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
+    above = ""
+    for first, *others in rows:
+        table.add_row(*(Text(cell) for cell in ("" if first == above else first, *others)))
+        above = first
+    stream = io.StringIO()
+    width = shutil.get_terminal_size((80, 24)).columns
+    Console(
+        file=stream,
+        width=width,
+        force_terminal=terminal and "NO_COLOR" not in os.environ,
+        highlight=False,
+    ).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+def bytes_text(size_bytes: int) -> str:
+    """Write a size with the unit that fits, in powers of 1000."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.3g} {unit}"
+    return f"{size_bytes} B"
 
 
 @contextmanager
@@ -270,6 +323,10 @@ def _middle(text: str, width: int) -> str:
 def _printable(text: str) -> str:
     """Replace control characters, so that a file name cannot drive the terminal."""
     return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _inert(cell: str) -> str:
