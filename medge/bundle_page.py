@@ -12,7 +12,7 @@ from medge.console import bytes_text
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.layers import Layers
-    from medge.engine.manifest import ImageInput, Manifest, Metric, Output, Scope
+    from medge.engine.manifest import ImageInput, Manifest, Metric, Output, Parity, Scope
 
 Row = tuple[str, str, str]
 COLUMNS = ("part", "what", "value")
@@ -55,10 +55,15 @@ def bundle_rows(bundle: Bundle) -> Iterator[Row]:
     for metric in manifest.metrics:
         yield ("quality", metric.name, _metric(metric))
     for parity in manifest.parity:
-        found = f"max abs {parity.max_abs:.2g}, cosine {parity.cosine_min:.6f}"
-        yield ("parity", f"{parity.cases} {parity.inputs}", f"{found} against {parity.against}")
+        yield ("parity", f"{parity.cases} {parity.inputs}", parity_text(parity))
     yield from _files(bundle)
     yield from _cost(bundle.layers())
+
+
+def parity_text(parity: Parity) -> str:
+    """Say how far the graph's outputs are from those of the framework it came from."""
+    found = f"max abs {parity.max_abs:.2g}, cosine {parity.cosine_min:.6f}"
+    return f"{found} against {parity.against}"
 
 
 def _scope(scope: Scope) -> Iterator[Row]:

@@ -123,20 +123,82 @@ def run(
 @format_options
 def inspect(*, bundle: str | None, form: str, as_json: bool, output: Path | None) -> None:
     """Check a BUNDLE, a folder or a built-in name, and show what it says of itself."""
-    import msgspec
-
-    from medge.bundle_page import COLUMNS, bundle_object, bundle_rows
-    from medge.console import rows_text
+    from medge.bundle_page import bundle_object, bundle_rows
     from medge.engine.bundle import find_bundle, open_bundle
 
-    form = "json" if as_json else form
     with open_bundle(find_bundle(bundle)) as opened:
-        if form in {"json", "jsonl"}:
-            raw = msgspec.json.encode(bundle_object(opened))
-            text = (msgspec.json.format(raw, indent=2) if form == "json" else raw).decode() + "\n"
-        else:
-            terminal = output is None and sys.stdout.isatty()
-            text = rows_text(form, COLUMNS, bundle_rows(opened), terminal=terminal)
+        _say_page("json" if as_json else form, bundle_object(opened), bundle_rows(opened), output)
+
+
+@cli.command()
+@click.argument("source", required=False)
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="B.medge", help="The bundle.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="safetensors, or a state dict.",
+)
+@click.option(
+    "--spec", type=click.Path(path_type=Path), metavar="FILE", help="What the network cannot say."
+)
+@click.option(
+    "--classes", type=click.Path(path_type=Path), metavar="FILE", help="One class a line."
+)
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Real pictures for parity; not stored.",
+)
+@click.option("--task", metavar="NAME", help="single-label, multi-label or multi-task.")
+@click.option("--name", metavar="NAME", help="The bundle's name, instead of the specification's.")
+@click.option("--opset", type=click.IntRange(7, 30), help="Default: 18, or that of the ONNX file.")
+@click.option("--random-weights", type=int, metavar="SEED", help="No weights: for benchmarks only.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--print-spec", is_flag=True, help="Write a commented specification and stop.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+def export(*, print_spec: bool, form: str, as_json: bool, **options: Any) -> None:
+    """Turn a trained network into a bundle.
+
+    SOURCE is FILE.onnx, FILE.pt2, timm:NAME, torchvision:NAME, monai:NAME or module.path:callable.
+    """
+    if print_spec:
+        from medge.exporters.spec_text import COMMENTED_SPEC
+
+        _to_stdout(COMMENTED_SPEC)
+        return
+    for needed, shown in (("source", "SOURCE"), ("out", "-o B.medge")):
+        if options[needed] is None:
+            raise click.UsageError(f"Missing {shown}.")
+
+    from medge.export_page import export_object, export_rows
+    from medge.exporters.export import ExportRequest, export_bundle
+
+    def told(step: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"{step} ...", err=True)
+
+    report = export_bundle(ExportRequest(**options), told)
+    _say_page("json" if as_json else form, export_object(report), export_rows(report), None)
+
+
+def _say_page(
+    form: str, said: dict[str, Any], rows: Iterator[tuple[str, str, str]], output: Path | None
+) -> None:
+    """Write one object for programs, or rows for people, to stdout or to a file."""
+    import msgspec
+
+    from medge.bundle_page import COLUMNS
+    from medge.console import rows_text
+
+    if form in {"json", "jsonl"}:
+        raw = msgspec.json.encode(said)
+        text = (msgspec.json.format(raw, indent=2) if form == "json" else raw).decode() + "\n"
+    else:
+        terminal = output is None and sys.stdout.isatty()
+        text = rows_text(form, COLUMNS, rows, terminal=terminal)
     _say(text, output)
 
 

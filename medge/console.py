@@ -22,7 +22,7 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 STAGES = ("read", "decode", "prepare", "infer", "decide")
 SHOWN = ("read", "dec", "prep", "infer")  # deciding takes microseconds
-NARROW = 110  # columns below which device, backend and precision stand above the table only
+NARROW = 120  # columns below which device, backend and precision stand above the table only
 
 _COLOURS = {"ok": "32", "unscoped": "33", "abstained": "33"}
 
@@ -134,8 +134,8 @@ class Table(Writer):
         self._heading = heading
         self._colour = colour
         self._wide = width >= NARROW
-        # 51: the other columns with their gaps. File and prediction share what is left.
-        left = width - 51 - (31 if self._wide else 0)
+        # 51 and 39: the other columns with their gaps. File and prediction share what is left.
+        left = width - 51 - (39 if self._wide else 0)
         self._label_width = max(10, min(heading.label_width, left - 12))
         self._file_width = max(12, min(48, left - self._label_width))
 
@@ -160,7 +160,11 @@ class Table(Writer):
         ]
         if self._wide:
             device = result.device.partition(" ")[0]
-            cells += [_middle(result.backend, 11), _middle(device, 9), result.precision]
+            cells += [
+                _middle(result.backend, 11),
+                _middle(device, 9),
+                _middle(result.precision, 13),
+            ]
         self._write("  ".join(cells).rstrip() + "\n")
         if result.fault is not None:
             self._write(
