@@ -1,0 +1,96 @@
+"""A network that comes as an ONNX file: made to fit a bundle, and held against ONNX's reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from medge.errors import UsageError
+from medge.exporters.graph import cleaned, opset_of
+from medge.exporters.layers_of import layers_of
+from medge.exporters.network import Origin, Tensor
+from medge.exporters.onnx_file import read_onnx
+from medge.exporters.onnx_ports import fit_ports
+from medge.exporters.plain_run import first_apart, run_plainly
+from medge.exporters.sources import file_sha256
+
+if TYPE_CHECKING:
+    from medge.exporters.spec import Spec
+
+REFERENCE_CAP_FLOPS = 500_000_000
+"""ONNX's reference is NumPy: exact about meaning, and slow; this much takes about a second."""
+
+
+class OnnxNetwork:
+    """See Network. Asked through ONNX's reference evaluator, or for large graphs node by node."""
+
+    def __init__(self, path: Path) -> None:
+        self._model, self.notes = read_onnx(path)
+        self.origin = Origin(
+            framework="onnx",
+            framework_version=onnx.__version__,
+            architecture=path.stem,
+            weights_sha256=file_sha256(path),
+        )
+        self._outputs: tuple[str, ...] = ()
+        self._small = True
+
+    def to_onnx(self, spec: Spec, opset: int | None) -> bytes:
+        """See Network.to_onnx; operators stay as they are, unless another opset is asked for."""
+        if opset is not None and opset != opset_of(self._model):
+            self._model = _converted(self._model, opset)
+            self.notes.append(f"converted to opset {opset}")
+        self.notes += fit_ports(self._model, spec)
+        self._outputs = tuple(output.name for output in spec.outputs)
+        graph = cleaned(self._model)
+        image = np.zeros((1, *spec.input.shape), spec.input.dtype)
+        flops = sum(layer.flops for layer in layers_of(graph, image).layers)
+        self._small = flops <= REFERENCE_CAP_FLOPS
+        self._model = onnx.load_from_string(graph)
+        how = "onnx.reference" if self._small else "onnxruntime, node by node without fusion"
+        self.notes.append(f"held against {how}")
+        return graph
+
+    def answers(self, batch: Tensor) -> Mapping[str, Tensor]:
+        """See Network.answers."""
+        rows = [self._answer(batch[i : i + 1]) for i in range(len(batch))]
+        return {
+            name: np.concatenate([row[name] for row in rows]).astype("f4") for name in self._outputs
+        }
+
+    def first_difference(self, graph: bytes, batch: Tensor) -> str:
+        """See Network.first_difference."""
+        if not self._small:
+            return first_apart(graph, batch[:1], {}, {})
+        return first_apart(graph, batch[:1], self._watched(batch[:1]), {})
+
+    def _answer(self, image: Tensor) -> Mapping[str, Tensor]:
+        if not self._small:
+            return run_plainly(self._model, image, self._outputs)
+        evaluator = ReferenceEvaluator(self._model)
+        fed = self._model.graph.input[0].name
+        found = evaluator.run(list(self._outputs), {fed: image})
+        return dict(zip(self._outputs, map(np.asarray, found), strict=True))
+
+    def _watched(self, image: Tensor) -> dict[str, Tensor]:
+        """Return every tensor as the reference computes it."""
+        fed = self._model.graph.input[0].name
+        evaluator = ReferenceEvaluator(self._model)
+        found = cast("dict[str, Any]", evaluator.run(None, {fed: image}, intermediate=True))
+        return {name: np.asarray(value) for name, value in found.items() if value is not None}
+
+
+def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(
+            "opset",
+            f"ONNX {onnx.__version__} cannot convert this graph from opset {opset_of(model)} to "
+            f"{opset}. Leave out --opset.",
+        ) from error

@@ -1,0 +1,80 @@
+"""From a torch module to ONNX bytes, by torch's own exporter (torch.export, then ONNX)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING
+
+import torch
+
+from medge.errors import BundleError, UsageError
+from medge.exporters.graph import cleaned, opset_of
+from medge.exporters.quiet import quiet
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from medge.exporters.spec import Spec
+
+LOWEST_OPSET = 18  # torch's exporter has no translations for older ones
+
+
+def export(
+    network: torch.nn.Module | ExportedProgram, image: torch.Tensor, spec: Spec, opset: int
+) -> tuple[ExportedProgram, bytes]:
+    """Return the traced program and its ONNX file; the batch is free.
+
+    Raises
+    ------
+    UsageError
+        Rule ``opset``: lower than torch's exporter can write.
+    BundleError
+        Rule ``export-failed``: torch cannot trace or translate the network; names the operator or
+        the reason's class.
+    """
+    if opset < LOWEST_OPSET:
+        raise UsageError(
+            "opset",
+            f"torch {torch.__version__} writes opset {LOWEST_OPSET} or newer, {opset} was asked "
+            f"for. Leave out --opset, or convert the bundle's graph elsewhere.",
+        )
+    shapes = None if isinstance(network, torch.export.ExportedProgram) else ({0: "batch"},)
+    # The exporter prints its progress; stdout belongs to the answer.
+    with quiet(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            program = torch.onnx.export(
+                network,
+                (image,),
+                dynamo=True,
+                input_names=[spec.input.name],
+                output_names=[output.name for output in spec.outputs],
+                opset_version=opset,
+                dynamic_shapes=shapes,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # torch wraps the causes in classes of its own
+            raise _failed(error) from error
+    if program is None or program.exported_program is None:  # only for dynamo=False
+        raise RuntimeError("torch.onnx.export returned no program")
+    model = program.model_proto
+    if opset_of(model) != opset:  # torch keeps its own opset when it cannot convert
+        raise UsageError(
+            "opset",
+            f"torch {torch.__version__} cannot write this network as opset {opset}, only as "
+            f"{opset_of(model)}. Leave out --opset.",
+        )
+    return program.exported_program, cleaned(model)
+
+
+def _failed(error: BaseException) -> BundleError:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return BundleError(
+        "export-failed",
+        f"torch {torch.__version__} finds no way to write this network as ONNX "
+        f"({type(error).__name__} from {type(cause).__name__}). Take out what depends on values "
+        "of the picture in forward(), or export it to FILE.onnx yourself and give that.",
+    )
