@@ -136,7 +136,13 @@ class Classifier:
         return self._frames(str(path), lambda: open_study(path, asked))
 
     def failed(self, path: Path, error: Exception) -> Result:
-        """Tell a bug of medge as a Result: its class and place, never its text; that holds data."""
+        """Tell what stopped a file as a Result.
+
+        A bug of medge is told by its class and place, never by its text, which may hold data.
+        """
+        if isinstance(error, MedgeError):
+            fault = Fault(rule=error.rule, exit_code=error.exit_code, message=error.message)
+            return self._result(str(path), None, "failed", Timings(), fault=fault)
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next

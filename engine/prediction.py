@@ -11,8 +11,8 @@ RESULT_SCHEMA = "medge.result/1"
 Status = Literal["ok", "unscoped", "abstained", "refused", "invalid", "failed", "not-run"]
 """``ok``; ``unscoped``: judged, but a tag that the scope asks for is absent; ``abstained``: too
 uncertain; ``refused``: the input broke a rule; ``invalid``: the network's answer is unusable;
-``failed``: a bug in medge, contained so that the other files go on; ``not-run``: the backend runs
-no network (``null``, which measures what remains)."""
+``failed``: a bug in medge or a failing runtime, contained so that the other files go on;
+``not-run``: the backend runs no network (``null``, which measures what remains)."""
 
 INVALID_RULES = frozenset({"not-finite-output", "not-probabilities"})
 """Rules of an InputError that make a result ``invalid``: they judge the answer, not the file."""

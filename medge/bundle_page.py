@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from medge.console import bytes_text
+from medge.console import Row, bytes_text
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.layers import Layers
     from medge.engine.manifest import ImageInput, Manifest, Metric, Output, Parity, Scope
-
-Row = tuple[str, str, str]
-COLUMNS = ("part", "what", "value")
 
 
 def bundle_object(bundle: Bundle) -> dict[str, Any]:

@@ -6,13 +6,9 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
-
-from medge.errors import StorageError
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from medge.engine.prediction import Result
@@ -23,6 +19,9 @@ FORMATS: tuple[str, ...] = get_args(Format)
 STAGES = ("read", "decode", "prepare", "infer", "decide")
 SHOWN = ("read", "dec", "prep", "infer")  # deciding takes microseconds
 NARROW = 120  # columns below which device, backend and precision stand above the table only
+
+Row: TypeAlias = tuple[str, str, str]
+COLUMNS_OF_A_PAGE = ("part", "what", "value")
 
 _COLOURS = {"ok": "32", "unscoped": "33", "abstained": "33"}
 
@@ -242,40 +241,6 @@ def bytes_text(size_bytes: int) -> str:
         if size_bytes >= factor:
             return f"{size_bytes / factor:.3g} {unit}"
     return f"{size_bytes} B"
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file so that it appears whole or not at all; an old one stays until then.
-
-    Raises
-    ------
-    StorageError
-        The folder cannot be written, or the disk is full. Nothing half-written is left.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise StorageError(
-            "output", f"{path}: cannot write: {reason}. Free space or choose another -o FILE."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _json(result: Result) -> str:

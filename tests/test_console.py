@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from medge import console
-from medge.console import Heading, bytes_text, replacing, rows_text, writer
+from medge.console import Heading, bytes_text, rows_text, writer
 from medge.engine.prediction import Answer, Fault, Result, Timings
 from medge.errors import StorageError
+from medge.output import replacing
 
 HEADING = Heading("tiny 1.0.0", "cpu (X)", "onnxruntime", "fp32", 9, "not for clinical use")
 
