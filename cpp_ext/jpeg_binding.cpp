@@ -1,5 +1,8 @@
 // Python face of the JPEG accounting.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/tuple.h>
+
+#include <tuple>
 
 #include "bindings.hpp"
 #include "jpeg_scan.hpp"
@@ -9,13 +12,13 @@ using namespace nb::literals;
 
 namespace {
 
-nb::tuple account_jpeg(nb::bytes data, bool lossless) {
+std::tuple<uint32_t, size_t, uint64_t> account_jpeg(nb::bytes data, bool lossless) {
   medge::jpeg::Scan found;
   {
     nb::gil_scoped_release release;
     found = medge::jpeg::account(static_cast<const uint8_t *>(data.data()), data.size(), lossless);
   }
-  return nb::make_tuple(uint32_t(found.status), found.offset, found.blocks);
+  return {uint32_t(found.status), found.offset, found.blocks};
 }
 
 }  // namespace

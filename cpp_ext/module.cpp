@@ -9,4 +9,5 @@ NB_MODULE(_native, m) {
   bind_drop_fourth(m);
   bind_graph_scan(m);
   bind_finite(m);
+  bind_plan(m);
 }

@@ -3,8 +3,10 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/tuple.h>
 
 #include <cstring>
+#include <tuple>
 
 #include "bindings.hpp"
 
@@ -64,7 +66,7 @@ namespace {
 using Segment = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Plane = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-nb::tuple unpack_packbits(Segment segment, Plane out, size_t first, size_t stride) {
+std::tuple<uint32_t, size_t, size_t> unpack_packbits(Segment segment, Plane out, size_t first, size_t stride) {
   if (stride == 0 || first >= stride || out.size() % stride != 0)
     throw nb::value_error("first < stride, and len(out) a multiple of stride, does not hold");
   medge::packbits::Unpacked done;
@@ -73,7 +75,7 @@ nb::tuple unpack_packbits(Segment segment, Plane out, size_t first, size_t strid
     done = medge::packbits::unpack(segment.data(), segment.size(), out.data() + first,
                                    out.size() / stride, stride);
   }
-  return nb::make_tuple(uint32_t(done.status), done.read, done.written);
+  return {uint32_t(done.status), done.read, done.written};
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 // Python face of the DICOM walk: checks sizes, hands over arrays, turns results into tuples.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/tuple.h>
+
+#include <tuple>
 
 #include "bindings.hpp"
 #include "dicom_scan.hpp"
@@ -17,7 +20,13 @@ using FragmentRows = nb::ndarray<uint64_t, nb::shape<-1, 2>, nb::c_contig, nb::d
 static_assert(sizeof(dicom::Wanted) == 8 && sizeof(dicom::Record) == 16);
 static_assert(sizeof(dicom::Fragment) == 16);
 
-nb::tuple scan_header(nb::bytes data, uint64_t start, uint64_t total, bool explicit_vr,
+/// Status, count, offset, tag, VR, length, depth, needed.
+using HeaderFound =
+    std::tuple<uint32_t, uint32_t, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t, uint64_t>;
+/// Status, count, next.
+using FragmentsFound = std::tuple<uint32_t, size_t, uint64_t>;
+
+HeaderFound scan_header(nb::bytes data, uint64_t start, uint64_t total, bool explicit_vr,
                       bool big_endian, bool meta_only, WantedRows wanted, RecordRows records) {
   if (start > data.size() || data.size() > total)
     throw nb::value_error("start <= len(data) <= total does not hold");
@@ -26,11 +35,10 @@ nb::tuple scan_header(nb::bytes data, uint64_t start, uint64_t total, bool expli
   const dicom::Scan s =
       dicom::scan(source, reinterpret_cast<const dicom::Wanted *>(wanted.data()), wanted.shape(0),
                   reinterpret_cast<dicom::Record *>(records.data()), records.shape(0));
-  return nb::make_tuple(uint32_t(s.status), s.count, s.offset, s.tag, s.vr, s.length, s.depth,
-                        s.needed);
+  return {uint32_t(s.status), s.count, s.offset, s.tag, s.vr, s.length, s.depth, s.needed};
 }
 
-nb::tuple scan_fragments(int fd, uint64_t offset, uint64_t size, FragmentRows fragments) {
+FragmentsFound scan_fragments(int fd, uint64_t offset, uint64_t size, FragmentRows fragments) {
   if (offset > size) throw nb::value_error("offset <= size does not hold");
   dicom::FragmentScan s;
   {
@@ -39,7 +47,7 @@ nb::tuple scan_fragments(int fd, uint64_t offset, uint64_t size, FragmentRows fr
                               reinterpret_cast<dicom::Fragment *>(fragments.data()),
                               fragments.shape(0));
   }
-  return nb::make_tuple(uint32_t(s.status), s.count, s.next);
+  return {uint32_t(s.status), s.count, s.next};
 }
 
 }  // namespace
