@@ -358,6 +358,29 @@ def test_a_bug_on_one_file_is_told_and_does_not_stop_the_others(
     assert not any(word in said.out for word in SENTINELS)
 
 
+def test_a_runtime_that_fails_on_one_file_is_exit_code_5_and_the_others_go_on(
+    typed: Typed, bundle: Path, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medge.engine.session import Session
+    from medge.errors import BackendError
+
+    real = Session.infer
+    calls = []
+
+    def fails_once(self: Any, inputs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:  # the first call is the self-test
+            raise BackendError("runtime-failed", "out of memory. Free memory.")
+        return real(self, inputs)
+
+    monkeypatch.setattr(Session, "infer", fails_once)
+    said = typed("run", studies, "--bundle", bundle, "--format", "jsonl")
+    rows = objects(said.out)
+    assert said.code == 5
+    assert (rows[0]["status"], rows[0]["fault"]["rule"]) == ("failed", "runtime-failed")
+    assert rows[1]["status"] == "ok"
+
+
 def test_quiet_says_results_only(typed: Typed, bundle: Path, studies: Path) -> None:
     said = typed("run", studies / "a.dcm", "--bundle", bundle, "--quiet")
     assert "self-test" not in said.err
