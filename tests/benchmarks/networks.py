@@ -5,8 +5,6 @@ What it answers means nothing; how long it takes is what a trained one of this s
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 import torch
