@@ -25,6 +25,8 @@ from medge.profiles.device import allowed_cpus
 
 HERE = Path(__file__).resolve().parent
 BUILT_IN = HERE.parent / "medge" / "bundles"
+Gray = npt.NDArray[np.uint8]
+
 FOLDS = 5
 FOLD_SEED = 0
 
@@ -37,7 +39,7 @@ class Pictures:
     data in the figures' method.
     """
 
-    values: npt.NDArray[np.uint8]
+    values: Gray
     labels: npt.NDArray[np.int64]
     train: npt.NDArray[np.bool_]
     spoken: str

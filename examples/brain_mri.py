@@ -1,0 +1,70 @@
+"""Train the demo bundle brain-mri on a folder of pictures; it is made locally and never shipped.
+
+Usage: python examples/brain_mri.py cross-validate|build --data FOLDER
+
+FOLDER holds one folder of pictures for each class of brain-mri.toml: glioma, meningioma, notumor,
+pituitary.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import demo_model
+import msgspec
+import numpy as np
+from demo_model import Demo, Pictures
+from training import Recipe
+
+from medge.engine.frames.find import find
+from medge.engine.frames.study import open_study
+from medge.engine.preprocess import Preprocessor
+from medge.exporters.spec import Spec
+
+RECIPE = Recipe(
+    stem=16, stages=(32, 64, 128), strides=(2, 2, 2, 2), members=3, epochs=120, mixing=0.4
+)
+
+
+def read(folder: Path | None, spec: Spec) -> Pictures:
+    """Return all pictures at the network's size, made by the code that runs at the bedside.
+
+    They are resized before anything else sees them: the classes come from different sources, and
+    a picture's native size would give its class away.
+    """
+    if folder is None:
+        raise SystemExit("brain_mri.py has no data of its own: add --data FOLDER.")
+    values, labels = [], []
+    for label, name in enumerate(spec.outputs[0].classes):
+        paths = list(find([str(folder / name.replace(" ", ""))]))
+        if not paths:
+            raise SystemExit(f"{folder} holds no pictures of class {name!r}.")
+        values += [_display(path, spec) for path in paths]
+        labels += [label] * len(paths)
+    return Pictures(
+        values=np.stack(values),
+        labels=np.array(labels),
+        train=np.ones(len(labels), np.bool_),
+        spoken=f"{len(labels)} pictures, resized first",
+    )
+
+
+def _display(path: Path, spec: Spec) -> demo_model.Gray:
+    """Return one picture as uint8 display values, shape (h, w)."""
+    plain = msgspec.structs.replace(spec.input, mean=(), std=(), dtype="uint8")
+    shown = np.empty(plain.shape, np.uint8)
+    with open_study(path) as study:
+        Preprocessor(plain).prepare(study.frame(0), shown)
+    return shown[0]
+
+
+DEMO = Demo(
+    name="brain-mri",
+    recipe=RECIPE,
+    alike_above=0.6,
+    read=read,
+    bundle=Path("out/brain-mri.medge"),
+)
+
+if __name__ == "__main__":
+    demo_model.run(DEMO)
