@@ -34,6 +34,13 @@ class Verbs(click.Group):
             raise TypeError(f"medge.verbs.{cmd_name} has no command")
         return found
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; click itself would tell a reader that left as exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise SystemExit(EXIT_SIGPIPE) from None
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(medge.__version__, prog_name="medge")
@@ -63,8 +70,6 @@ def main() -> NoReturn:
     except MedgeError as error:
         click.echo(str(error), err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        code = EXIT_SIGPIPE
     except OSError as error:
         # What reaches here is stdout: files of studies and bundles have errors of their own.
         click.echo(f"E6 output: {error.strerror or type(error).__name__}.", err=True)

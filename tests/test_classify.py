@@ -15,7 +15,7 @@ from bundles import CLASSES, reference, tiny_bundle, tiny_graph
 import medge
 from medge.engine.classify import ARRAY, Classifier
 from medge.engine.frames.study import Asked
-from medge.engine.manifest import Output, Scope
+from medge.engine.manifest import ImageInput, Output, Scope
 from medge.errors import BackendError, GateError, UsageError
 
 SIZE = 8
@@ -146,13 +146,13 @@ def test_a_missing_file_is_a_result_too(classifier: Classifier, tmp_path: Path) 
 
 
 def test_one_bad_frame_leaves_the_others_judged(classifier: Classifier, tmp_path: Path) -> None:
-    good = made.jpeg(made.speckle((40, 36)))
+    good, smaller = (made.jpeg(made.speckle(shape)) for shape in ((40, 36), (40, 32)))
     made.make(
         tmp_path / "cine.dcm",
         syntax="jpeg",
         frames=3,
         pixels=made.speckle((3, 40, 36)),
-        encoded=[good, good[: len(good) // 2], good],
+        encoded=[good, smaller, good],
     )
     results = classifier.run(tmp_path / "cine.dcm")
     assert [result.status for result in results] == ["ok", "refused", "ok"]
@@ -217,17 +217,26 @@ def test_the_null_backend_predicts_nothing(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_is_not_finite_is_invalid_not_a_prediction(tmp_path: Path) -> None:
-    with medge.open(tiny_bundle(tmp_path, graph=exploding_graph()), threads=1) as classifier:
+    with medge.open(overflowing_bundle(tmp_path), threads=1) as classifier:
         results = classifier.run(np.stack([np.full((SIZE, SIZE), v, np.float32) for v in (0.5, 1)]))
     assert [result.status for result in results] == ["ok", "invalid"]
     assert results[1].fault is not None
     assert results[1].fault.rule == "not-finite-output"
 
 
-def exploding_graph() -> bytes:
-    """Huge weights: a picture of 0.5 becomes 0 after normalisation, anything brighter overflows."""
-    huge = np.full((4, 1, 3, 3), 3e38, np.float32)
-    return tiny_graph(weights={"conv.w": huge, "conv.b": np.zeros(4, np.float32)})
+def overflowing_bundle(folder: Path) -> Path:
+    """A white picture becomes 500 after normalisation; 9 x 500 x 1e35 is beyond float32."""
+    weights = {
+        "conv.w": np.full((4, 1, 3, 3), 1e35, np.float32),
+        "conv.b": np.zeros(4, np.float32),
+    }
+    spec = ImageInput(name="image", height=SIZE, width=SIZE, channels=1, mean=(0.5,), std=(0.001,))
+    return tiny_bundle(
+        folder,
+        graph=tiny_graph(weights=weights, probabilities=True),
+        inputs=(spec,),
+        outputs=(Output(name="scores", classes=CLASSES, activation="none"),),
+    )
 
 
 def test_a_bug_is_told_by_class_and_place_never_by_its_text(classifier: Classifier) -> None:

@@ -361,19 +361,19 @@ def test_a_bug_on_one_file_is_told_and_does_not_stop_the_others(
 def test_a_runtime_that_fails_on_one_file_is_exit_code_5_and_the_others_go_on(
     typed: Typed, bundle: Path, studies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medge.engine.session import Session
+    from medge.engine.preprocess import Preprocessor
     from medge.errors import BackendError
 
-    real = Session.infer
+    real = Preprocessor.prepare
     calls = []
 
-    def fails_once(self: Any, inputs: Any) -> Any:
+    def fails_once(self: Any, frame: Any, out: Any) -> tuple[str, ...]:
         calls.append(1)
-        if len(calls) == 2:  # the first call is the self-test
+        if len(calls) == 1:
             raise BackendError("runtime-failed", "out of memory. Free memory.")
-        return real(self, inputs)
+        return real(self, frame, out)
 
-    monkeypatch.setattr(Session, "infer", fails_once)
+    monkeypatch.setattr(Preprocessor, "prepare", fails_once)
     said = typed("run", studies, "--bundle", bundle, "--format", "jsonl")
     rows = objects(said.out)
     assert said.code == 5
