@@ -53,12 +53,11 @@ def write_bundle(
         The folder exists, or cannot be written. Nothing half-written is left: what stands there
         is the old bundle, or the new one, or none.
     """
-    if path.suffix != SUFFIX:
-        raise UsageError("bundle-name", f"{path}: the name of a bundle ends in {SUFFIX}.")
+    check_place(path, overwrite=overwrite)
     raw = _sealed(manifest, files)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _refuse_to_replace(path, overwrite=overwrite)
+        check_place(path, overwrite=overwrite)  # again: what was checked above may take a second
         _write_folder(part, {**files, MANIFEST: raw})
         _put_in_place(part, path)
     except OSError as error:
@@ -90,7 +89,13 @@ def _sealed(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
     return raw
 
 
-def _refuse_to_replace(path: Path, *, overwrite: bool) -> None:
+def check_place(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a name that ends wrongly, or stands for something that must not be replaced.
+
+    Callers with much work before ``write_bundle`` ask this first; ``write_bundle`` asks again.
+    """
+    if path.suffix != SUFFIX:
+        raise UsageError("bundle-name", f"{path}: the name of a bundle ends in {SUFFIX}.")
     if not os.path.lexists(path):
         return
     if not overwrite:

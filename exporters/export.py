@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medge.engine.bundle_writer import write_bundle
+from medge.engine.bundle_writer import check_place, write_bundle
 from medge.engine.golden import pack_golden
 from medge.engine.layers import encode_layers
 from medge.engine.manifest import GOLDEN, LAYERS, MODEL, Manifest, Parity, Source, Variant
@@ -121,6 +121,7 @@ def export_bundle(
 
     work = _Work(progress)
     with work.step("read specification"):
+        check_place(request.out, overwrite=request.overwrite)
         source = parse_source(request.source)
         spec = read_spec(
             request.spec, classes=request.classes, task=request.task, name=request.name
@@ -143,8 +144,7 @@ def _prove_and_pack(
     from medge.exporters.runtime import Runtime
 
     opset = opset_of(onnx.load_from_string(graph))
-    with work.step("compare with the network"):
-        runtime = Runtime(graph, spec)
+    with work.step("compare with the network"), closing(Runtime(graph, spec)) as runtime:
         rows, batch = _parity(request, spec, network, graph, runtime)
     draft = _manifest(spec, network, opset, rows)
     with work.step("choose golden cases"):
@@ -176,6 +176,7 @@ def _parity(
     request: ExportRequest, spec: Spec, network: Network, graph: bytes, runtime: Runtime
 ) -> tuple[tuple[Parity, ...], Tensor]:
     """Compare on seeded and real pictures; return the rows and the seeded batch."""
+    from medge.exporters.activation import check_activation
     from medge.exporters.parity import check_batches, check_parity
     from medge.exporters.synthetic import parity_batch
 
@@ -183,8 +184,16 @@ def _parity(
     row, answers = check_parity(network, graph, runtime, batch, "seeded")
     if network.origin.seed is None:
         _check_alive(answers)
+    check_activation(graph, spec, answers)
     check_batches(runtime, batch)
-    return (row,), batch
+    rows = [row]
+    if request.samples is not None:
+        from medge.exporters.samples import sample_batch
+
+        real, note = sample_batch(request.samples, spec)
+        network.notes.append(note)
+        rows.append(check_parity(network, graph, runtime, real, "real")[0])
+    return tuple(rows), batch
 
 
 def _check_alive(answers: dict[str, Tensor]) -> None:

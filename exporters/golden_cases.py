@@ -46,8 +46,9 @@ def choose_golden(
     rows = _chosen(decisions, firmness, np.concatenate(list(outputs.values()), axis=1))
     firm = sum(firmness[row] >= REDUCED_RATIO for row in rows)
     note = (
-        f"{len(rows)} golden cases with {len({decisions[row] for row in rows})} different "
-        f"decisions; {firm} stand firm when outputs are off by {REDUCED_RATIO:.0%}"
+        f"golden cases: {len(rows)}; different decisions among them: "
+        f"{len({decisions[row] for row in rows})}; decisions that stand when outputs are off by "
+        f"{REDUCED_RATIO} of the largest: {firm}"
     )
     golden = Golden(
         inputs={spec.name: np.ascontiguousarray(batch[rows])},

@@ -62,9 +62,9 @@ def _layer(
 ) -> Layer:
     read = [values[name] for name in node.input if name in values and name not in weights]
     fixed = [weights[name] for name in node.input if name in weights]
-    written = [values[name] for name in node.output if name]
+    written = [values[name] for name in node.output if name in values]
     everything = {**values, **weights}
-    arguments = [everything[name] if name else None for name in node.input]
+    arguments = [everything.get(name) for name in node.input]
     return Layer(
         name=node.name or f"{node.op_type}_{index}",
         op=node.op_type,
@@ -79,6 +79,8 @@ def _layer(
 
 def _flops(node: onnx.NodeProto, arguments: list[Any], written: list[Tensor]) -> int:
     """Count the arithmetic of one node."""
+    if not written:
+        return 0
     op, output = node.op_type, written[0]
     if op in FREE or not np.issubdtype(output.dtype, np.floating):
         return 0

@@ -23,7 +23,7 @@ this much is the cause, the later ones its victims.
 def run_plainly(
     model: onnx.ModelProto, image: Tensor, wanted: Sequence[str] | None = None
 ) -> dict[str, Tensor]:
-    """Return the tensors ``wanted`` of a graph, None for all; nothing is fused or reordered."""
+    """Return the tensors ``wanted`` of a graph, None for all, as its nodes stand, none fused."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     names = list(wanted or (name for node in model.graph.node for name in node.output if name))
@@ -37,7 +37,9 @@ def run_plainly(
         watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     fed = session.get_inputs()[0].name
-    return {fed: image} | dict(zip(names, session.run(names, {fed: image}), strict=True))
+    made = zip(names, session.run(names, {fed: image}), strict=True)
+    # Sequences and absent optional values are no tensors.
+    return {fed: image} | {name: value for name, value in made if isinstance(value, np.ndarray)}
 
 
 def first_apart(

@@ -1,20 +1,24 @@
-"""Keep other libraries' warnings and log lines off the terminal while they work for an export."""
+"""Keep other libraries' words off the terminal while they work for an export."""
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings and logging within; what matters in them, medge checks and says itself."""
+    """Silence warnings, logging and print within; what matters, medge checks and says itself.
+
+    stdout belongs to the answer of the command.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -8,6 +8,7 @@ import numpy as np
 
 from medge.engine.backends import Options, Port
 from medge.engine.backends.ort import OnnxRuntime
+from medge.errors import BundleError
 from medge.exporters.network import Tensor
 from medge.profiles.device import allowed_cpus
 
@@ -35,6 +36,12 @@ class Runtime:
             ),
         )
         self.batch = self._backend.batch
+        if self.batch not in (None, 1):
+            raise BundleError(
+                "fixed-batch",
+                f"The graph takes only batches of {self.batch}, expected any or 1. Take sizes of "
+                "the batch out of forward(), or export it with a free batch.",
+            )
 
     def answers(self, batch: Tensor, at_once: int = 1) -> dict[str, Tensor]:
         """Run (n, ...) in batches of ``at_once``; the rest of n makes a smaller last batch."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,9 +19,9 @@ LOWEST_OPSET = 18  # torch's exporter has no translations for older ones
 
 
 def export(
-    network: torch.nn.Module | ExportedProgram, image: torch.Tensor, spec: Spec, opset: int
+    network: torch.nn.Module, image: torch.Tensor, spec: Spec, opset: int, *, free: bool
 ) -> tuple[ExportedProgram, bytes]:
-    """Return the traced program and its ONNX file; the batch is free.
+    """Return the traced program and its ONNX file; ``free`` leaves the batch open.
 
     Raises
     ------
@@ -39,9 +37,7 @@ def export(
             f"torch {torch.__version__} writes opset {LOWEST_OPSET} or newer, {opset} was asked "
             f"for. Leave out --opset, or convert the bundle's graph elsewhere.",
         )
-    shapes = None if isinstance(network, torch.export.ExportedProgram) else ({0: "batch"},)
-    # The exporter prints its progress; stdout belongs to the answer.
-    with quiet(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+    with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 network,
@@ -50,7 +46,7 @@ def export(
                 input_names=[spec.input.name],
                 output_names=[output.name for output in spec.outputs],
                 opset_version=opset,
-                dynamic_shapes=shapes,
+                dynamic_shapes=({0: "batch"},) if free else None,
                 external_data=False,
                 verbose=False,
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medge.exporters.spec import Spec
 
 AT_ONCE = 8  # pictures in one run: bounds the memory of inner layers
-TRACED_BATCH = 2  # torch.export takes sizes 0 and 1 for constants
+TRACED_BATCH = 2  # torch.export takes 1 for a constant
 
 
 class Named(torch.nn.Module):
@@ -59,12 +59,18 @@ class _Watch(torch.fx.Interpreter):
 
 
 class TorchNetwork:
-    """See Network. Everything runs on the CPU, in evaluation mode, without gradients."""
+    """See Network. Everything runs on the CPU, in evaluation mode, without gradients.
 
-    def __init__(self, network: torch.nn.Module, origin: Origin, notes: list[str]) -> None:
+    ``batch`` is the only one that the network takes, None for any.
+    """
+
+    def __init__(
+        self, network: torch.nn.Module, origin: Origin, notes: list[str], batch: int | None = None
+    ) -> None:
         self.origin = origin
         self.notes = notes
         self._network = network
+        self._batch = batch
         self._names: tuple[str, ...] = ()
         self._traced: ExportedProgram | None = None
 
@@ -72,15 +78,18 @@ class TorchNetwork:
         """See Network.to_onnx."""
         from medge.exporters.torch_export import export
 
-        image = torch.zeros(TRACED_BATCH, *spec.input.shape, dtype=_dtype(spec))
+        image = torch.zeros(self._batch or TRACED_BATCH, *spec.input.shape, dtype=_dtype(spec))
         network = self._named(spec, image)
         self._names = tuple(output.name for output in spec.outputs)
-        self._traced, graph = export(network, image, spec, OPSET if opset is None else opset)
+        self._traced, graph = export(
+            network, image, spec, OPSET if opset is None else opset, free=self._batch is None
+        )
         return graph
 
     def answers(self, batch: Tensor) -> Mapping[str, Tensor]:
         """See Network.answers."""
-        parts = [self._answer(batch[i : i + AT_ONCE]) for i in range(0, len(batch), AT_ONCE)]
+        step = self._batch or AT_ONCE
+        parts = [self._answer(batch[i : i + step]) for i in range(0, len(batch), step)]
         joined = (np.concatenate(column) for column in zip(*parts, strict=True))
         return dict(zip(self._names, joined, strict=True))
 
@@ -89,9 +98,10 @@ class TorchNetwork:
         if self._traced is None:
             raise RuntimeError("to_onnx comes first")
         watch = _Watch(self._traced.module())
+        image = batch[: self._batch]
         with torch.no_grad(), quiet():
-            watch.run(torch.from_numpy(batch))
-        return first_apart(graph, batch, watch.values, watch.layers)
+            watch.run(torch.from_numpy(image))
+        return first_apart(graph, image, watch.values, watch.layers)
 
     def _answer(self, batch: Tensor) -> list[Tensor]:
         with torch.no_grad(), quiet():
@@ -108,7 +118,7 @@ class TorchNetwork:
         else:
             outputs, keys = _ordered(found, spec)
             network = Named(self._network, keys)
-        _check_outputs(list(outputs.values()), spec)
+        _check_outputs(list(outputs.values()), spec, len(image))
         self._network = network
         return network
 
@@ -140,7 +150,7 @@ def _ordered(found: Any, spec: Spec) -> tuple[dict[Any, Any], list[int | str]]:
     )
 
 
-def _check_outputs(outputs: list[Any], spec: Spec) -> None:
+def _check_outputs(outputs: list[Any], spec: Spec, batch: int) -> None:
     if len(outputs) != len(spec.outputs):
         raise UsageError(
             "network-output",
@@ -153,11 +163,11 @@ def _check_outputs(outputs: list[Any], spec: Spec) -> None:
                 "network-output",
                 f"Output {output.name} is {type(tensor).__name__}, expected a tensor of scores.",
             )
-        if tuple(tensor.shape) != (TRACED_BATCH, len(output.classes)):
+        if tuple(tensor.shape) != (batch, len(output.classes)):
             raise UsageError(
                 "network-output",
-                f"Output {output.name} is {_size(tensor)} for a batch of {TRACED_BATCH}, expected "
-                f"{TRACED_BATCH}x{len(output.classes)}: the specification names "
+                f"Output {output.name} is {_size(tensor)} for a batch of {batch}, expected "
+                f"{batch}x{len(output.classes)}: the specification names "
                 f"{len(output.classes)} classes. Make the two agree.",
             )
         if tensor.dtype != torch.float32:
