@@ -1,7 +1,7 @@
-"""The preprocessing of docs/preprocessing.md, slow and plain: what the kernels must equal bit for bit.
+"""The preprocessing of docs/preprocessing.md, slow and plain: kernels equal it bit for bit.
 
 Tables, coefficients and weights are made in float64 and rounded to float32 once. Pixels are
-float32, every product and sum rounded on its own. Nothing here is taken from medge.engine.preprocess.
+float32, every product and sum rounded on its own. medge.engine.preprocess is not used here.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def voi(target: Range | Window | Lut, values: Values) -> Values:
     if isinstance(target, Lut):
         return apply_lut(np.floor(values + 0.5).astype(int), target) / (2.0**target.bits - 1)
     if isinstance(target, Window):
-        return 1 / (1 + np.exp(-4 * (values - target.center) / target.width))
+        with np.errstate(over="ignore"):  # far below a narrow sigmoid: 1 / inf is 0
+            return 1 / (1 + np.exp(-4 * (values - target.center) / target.width))
     low, high = target
     if low == high:
         return (values > low).astype(float)
