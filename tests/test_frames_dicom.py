@@ -194,7 +194,7 @@ def test_a_native_file_is_read_without_pydicom_pillow_or_a_codec(tmp_path: Path)
         "heavy = {'pydicom', 'PIL', 'onnxruntime', 'torch', 'openjpeg', 'jpeg_ls', 'gdcm'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-I", "-c", code]
     run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  ours
     assert run.stdout.strip() == "[]"
 

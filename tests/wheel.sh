@@ -10,7 +10,7 @@ rm -rf "$empty" dist
 "$bin/pip" wheel --quiet --no-deps --wheel-dir dist .
 "$python" -m venv "$empty"
 "$empty/bin/pip" install --quiet dist/medge-*.whl
-"$empty/bin/python" -P - <<'PYTHON'
+"$empty/bin/python" -I - <<'PYTHON'
 """Count and weigh what the base install brought, pip itself left out."""
 import importlib.metadata as metadata
 import pathlib
@@ -29,10 +29,10 @@ PYTHON
 # The tests' own needs are lent from the other environment; medge itself must come from the wheel.
 "$bin/python" -c 'import site; print(site.getsitepackages()[0])' \
     > "$("$empty/bin/python" -c 'import site; print(site.getsitepackages()[0])')/lent.pth"
-"$empty/bin/python" -P - "$empty" <<'PYTHON'
+"$empty/bin/python" -I - "$empty" <<'PYTHON'
 import sys
 import medge
 if not medge.__file__.startswith(sys.argv[1]):
     sys.exit(f"medge was imported from {medge.__file__}, not from the wheel")
 PYTHON
-"$empty/bin/python" -P -m pytest
+"$empty/bin/python" -I -m pytest
