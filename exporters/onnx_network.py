@@ -17,6 +17,7 @@ from medge.exporters.network import Origin, Tensor
 from medge.exporters.onnx_file import read_onnx
 from medge.exporters.onnx_ports import fit_ports
 from medge.exporters.plain_run import first_apart, run_plainly
+from medge.exporters.quiet import quiet
 from medge.exporters.sources import file_sha256
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class OnnxNetwork:
 
     def answers(self, batch: Tensor) -> Mapping[str, Tensor]:
         """See Network.answers."""
-        rows = [self._answer(batch[i : i + 1]) for i in range(len(batch))]
+        with quiet():  # NumPy warns of overflow; what is not finite is refused by its value
+            rows = [self._answer(batch[i : i + 1]) for i in range(len(batch))]
         return {
             name: np.concatenate([row[name] for row in rows]).astype("f4") for name in self._outputs
         }
@@ -81,7 +83,8 @@ class OnnxNetwork:
         """Return every tensor as the reference computes it."""
         fed = self._model.graph.input[0].name
         evaluator = ReferenceEvaluator(self._model)
-        found = cast("dict[str, Any]", evaluator.run(None, {fed: image}, intermediate=True))
+        with quiet():
+            found = cast("dict[str, Any]", evaluator.run(None, {fed: image}, intermediate=True))
         return {name: np.asarray(value) for name, value in found.items() if value is not None}
 
 

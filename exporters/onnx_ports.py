@@ -43,7 +43,7 @@ def fit_ports(model: onnx.ModelProto, spec: Spec) -> list[str]:
     wanted = {graph.input[0].name: spec.input.name}
     wanted |= {v.name: o.name for v, o in zip(outputs, spec.outputs, strict=True)}
     renamed = {old: new for old, new in wanted.items() if old != new}
-    _rename(graph, renamed)
+    _rename(graph, dict(renamed))
     return [f"{len(renamed)} inputs and outputs renamed"] if renamed else []
 
 
@@ -113,7 +113,7 @@ def _dims(value: onnx.ValueInfoProto) -> Dims:
 def _rename(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
     """Give tensors of the whole graph new names, those in the way others."""
     everywhere = _names(graph)
-    for new in renamed.values():
+    for new in tuple(renamed.values()):
         if new in everywhere and new not in renamed:
             renamed[new] = _free(new, everywhere | set(renamed.values()))
     _rename_in(graph, renamed)

@@ -30,16 +30,7 @@ def call(what: str, build: Callable[..., Any], arguments: Mapping[str, Any]) -> 
         Rule ``source-arguments``: an argument that ``build`` does not take, or does not accept;
         rule ``source-result``: what it returned is no ``torch.nn.Module``.
     """
-    parameters = inspect.signature(build).parameters
-    named = {
-        k for k, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = sorted(set(arguments) - named)
-    if unknown and not open_ended:
-        near = difflib.get_close_matches(unknown[0], named, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(named))}."
-        raise UsageError("source-arguments", f"{what} takes no argument {unknown[0]!a}; {hint}")
+    _check_names(what, build, arguments)
     try:
         with quiet():
             network = build(**arguments)
@@ -57,3 +48,19 @@ def call(what: str, build: Callable[..., Any], arguments: Mapping[str, Any]) -> 
             "or class that builds the network.",
         )
     return network
+
+
+def _check_names(what: str, build: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    try:
+        parameters = inspect.signature(build).parameters
+    except ValueError:  # written in C, and silent about its arguments
+        return
+    named = {
+        k for k, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = sorted(set(arguments) - named)
+    if unknown and not open_ended:
+        near = difflib.get_close_matches(unknown[0], named, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(named))}."
+        raise UsageError("source-arguments", f"{what} takes no argument {unknown[0]!a}; {hint}")

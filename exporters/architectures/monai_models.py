@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from medge.exporters.spec import Spec
 
+# Parameters that go by a name from `offered` and mean something else: here, inner features.
+MISNOMERS = {"TorchVisionFCModel": ("in_channels",)}
+
 
 def build(name: str, spec: Spec) -> tuple[Module, str]:
     """Build a class of ``monai.networks.nets`` for two-dimensional pictures.
@@ -41,7 +44,7 @@ def build(name: str, spec: Spec) -> tuple[Module, str]:
             "source-unknown", f"monai {monai.__version__} has no network {name!a}; {hint}"
         )
     classes, channels = len(spec.outputs[0].classes), spec.input.channels
-    offered = {
+    offered: dict[str, object] = {
         "spatial_dims": 2,
         "in_channels": channels,
         "n_input_channels": channels,
@@ -49,5 +52,7 @@ def build(name: str, spec: Spec) -> tuple[Module, str]:
         "num_classes": classes,
         "pretrained": False,
     }
+    for misnomer in MISNOMERS.get(name, ()):
+        del offered[misnomer]
     arguments = accepted(known[name], offered) | spec.arguments
     return call(f"monai:{name}", known[name], arguments), f"{monai.__version__}"
