@@ -56,5 +56,5 @@ class Network(Protocol):
     def answers(self, batch: Tensor) -> Mapping[str, Tensor]:
         """Run the framework's own network on (n, ...); outputs by the names of the graph."""
 
-    def first_difference(self, graph: bytes, batch: Tensor) -> str:
-        """Say which node or layer of ``graph`` is the first to differ from the framework's."""
+    def first_difference(self, graph: bytes, image: Tensor) -> str:
+        """Say which node of ``graph`` is the first to differ on a batch of one, in one sentence."""

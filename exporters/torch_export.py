@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -65,12 +67,22 @@ def export(
 
 
 def _failed(error: BaseException) -> BundleError:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    place = next(filter(None, map(_place, reversed(causes))), "")
     return BundleError(
         "export-failed",
         f"torch {torch.__version__} finds no way to write this network as ONNX "
-        f"({type(error).__name__} from {type(cause).__name__}). Take out what depends on values "
-        "of the picture in forward(), or export it to FILE.onnx yourself and give that.",
+        f"({type(error).__name__} from {type(causes[-1]).__name__}{place}). Take out what depends "
+        "on values of the picture or fixes the batch, or export it to FILE.onnx yourself and give "
+        "that.",
     )
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error left the network's own code, if it passed through it."""
+    libraries = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.name == "forward" and not f.filename.startswith(libraries)]
+    return f", {Path(own[-1].filename).name} line {own[-1].lineno}" if own else ""

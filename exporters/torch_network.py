@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -43,8 +43,9 @@ class Named(torch.nn.Module):
 class _Watch(torch.fx.Interpreter):
     """Runs a traced program and keeps the value of every node, and the layer that it is of."""
 
-    def __init__(self, program: torch.nn.Module) -> None:
+    def __init__(self, program: torch.nn.Module, outputs: Sequence[str]) -> None:
         super().__init__(program)
+        self.outputs = outputs  # what the graph calls them
         self.values: dict[str, Tensor] = {}
         self.layers: dict[str, str] = {}
 
@@ -55,6 +56,11 @@ class _Watch(torch.fx.Interpreter):
             self.values[n.name] = value.detach().numpy()
             stack = list(n.meta.get("nn_module_stack", {}).values())
             self.layers[n.name] = stack[-1][0] if stack else ""
+        if n.op == "output":
+            for name, made in zip(self.outputs, cast("Any", n.args[0]), strict=True):
+                if made.name in self.values:
+                    self.values[name] = self.values[made.name]
+                    self.layers[name] = self.layers[made.name]
         return value
 
 
@@ -93,12 +99,11 @@ class TorchNetwork:
         joined = (np.concatenate(column) for column in zip(*parts, strict=True))
         return dict(zip(self._names, joined, strict=True))
 
-    def first_difference(self, graph: bytes, batch: Tensor) -> str:
+    def first_difference(self, graph: bytes, image: Tensor) -> str:
         """See Network.first_difference."""
         if self._traced is None:
             raise RuntimeError("to_onnx comes first")
-        watch = _Watch(self._traced.module())
-        image = batch[: self._batch]
+        watch = _Watch(self._traced.module(), self._names)
         with torch.no_grad(), quiet():
             watch.run(torch.from_numpy(image))
         return first_apart(graph, image, watch.values, watch.layers)
