@@ -12,6 +12,10 @@ enum class Map : int32_t { line, table, palette, ybr };
 /// How an accumulated row becomes one plane (gray) or three (red, green, blue).
 enum class Pick : int32_t { planes, split, luma_of_split, luma_of_planes, first_of_3, first_of_422 };
 
+/// Rows and samples of a row that are mapped before they are added up.
+constexpr int32_t kBlock = 4;
+constexpr size_t kTile = 512;
+
 /// Weights of one resampled axis: output i is the sum over k < count[i] of
 /// weights[i * taps + k] * input[first[i] + k]. `first` and `first + count` never decrease.
 struct Axis {
@@ -52,6 +56,7 @@ struct Plan {
   Map map;
   Pick pick;
   int32_t planes, samples;         ///< of an accumulated row, per plane
+  size_t sample_bytes;             ///< stored bytes of one of these samples
   int32_t width, colours;          ///< pixels of a row; planes after the pick, 1 or 3
   size_t stride;                   ///< floats from plane to plane of an accumulated row
   bool pull;                       ///< keep mapped rows, not accumulators (enlarging)
@@ -62,7 +67,8 @@ struct Plan {
   bool rounded;                    ///< resized values are rounded to multiples of 1/255
   Tensor tensor;
   uint8_t *enhanced;               ///< (height, width) to be enhanced before it is written, or null
-  float *kept, *mapped, *picked, *line;  ///< scratch: slots, one, three rows, three lines
+  /// Scratch: slots of rows; a tile of each row of a block, or one row; three rows; three lines.
+  float *kept, *mapped, *picked, *line;
 };
 
 /// How far a picture has come; rows may arrive in several calls, in order.

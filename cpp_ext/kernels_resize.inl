@@ -9,34 +9,78 @@ typedef float LanesAt __attribute__((vector_size(4 * kLanes), aligned(4), may_al
 
 constexpr float kRed = 0.299f, kGreen = 0.587f, kBlue = 0.114f;  // ITU-R BT.601 luma
 
-/// acc += weight * value, along a row, for one or two output rows.
-template <class ValueAt>
-inline void add_one(ValueAt value, size_t count, float weight, float *__restrict acc) {
-  for (size_t i = 0; i < count; ++i) acc[i] += weight * value(i);
-}
-template <class ValueAt>
-inline void add_two(ValueAt value, size_t count, float w0, float *__restrict a0, float w1,
-                    float *__restrict a1) {
+/// acc = fresh ? sum : acc + sum, with the rows of x in ascending order.
+template <int32_t rows, bool fresh>
+inline void add(const float *__restrict x, const float *weights, float *__restrict acc, size_t count) {
+  float w[rows];
+  for (int32_t k = 0; k < rows; ++k) w[k] = weights[k];
   for (size_t i = 0; i < count; ++i) {
-    const float x = value(i);
-    a0[i] += w0 * x;
-    a1[i] += w1 * x;
+    float sum = fresh ? 0.0f : acc[i];
+    for (int32_t k = 0; k < rows; ++k) sum += w[k] * x[size_t(k) * kTile + i];
+    acc[i] = sum;
   }
 }
 
-inline void clear(float *row, size_t count) {
-  for (size_t i = 0; i < count; ++i) row[i] = 0.0f;
+template <bool fresh>
+inline void add_rows(int32_t rows, const float *x, const float *weights, float *acc, size_t count) {
+  static_assert(kBlock == 4, "one case for each number of rows");
+  switch (rows) {
+    case 1: return add<1, fresh>(x, weights, acc, count);
+    case 2: return add<2, fresh>(x, weights, acc, count);
+    case 3: return add<3, fresh>(x, weights, acc, count);
+    case 4: return add<4, fresh>(x, weights, acc, count);
+  }
 }
 
-/// Sum of taps * row over `count` taps, a multiple of 8.
-inline float dot(const float *row, const float *taps, int32_t count) {
+/// Sums of taps * row over `taps` taps, a multiple of 8, in 8 lanes.
+inline Lanes lane_sums(const float *row, const float *weights, int32_t taps) {
   Lanes sum = {};
-  for (int32_t k = 0; k < count; k += kLanes)
-    sum = sum + *reinterpret_cast<const LanesAt *>(taps + k) *
+  for (int32_t k = 0; k < taps; k += kLanes)
+    sum = sum + *reinterpret_cast<const LanesAt *>(weights + k) *
                     *reinterpret_cast<const LanesAt *>(row + k);
-  const float a = (sum[0] + sum[4]) + (sum[2] + sum[6]);
-  const float b = (sum[1] + sum[5]) + (sum[3] + sum[7]);
-  return a + b;
+  return sum;
+}
+
+typedef int32_t Order __attribute__((vector_size(4 * kLanes)));
+#if defined(__clang__)
+#define MEDGE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MEDGE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Order{__VA_ARGS__})
+#endif
+
+/// ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)) of each of 8 sums.
+inline Lanes join(const Lanes *s) {
+  Lanes halves[4], quarters[2];
+  for (int32_t i = 0; i < 4; ++i)
+    halves[i] = MEDGE_SHUFFLE(s[i], s[i + 4], 0, 1, 2, 3, 8, 9, 10, 11) +
+                MEDGE_SHUFFLE(s[i], s[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  for (int32_t i = 0; i < 2; ++i)
+    quarters[i] = MEDGE_SHUFFLE(halves[2 * i], halves[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+                  MEDGE_SHUFFLE(halves[2 * i], halves[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+  return MEDGE_SHUFFLE(quarters[0], quarters[1], 0, 2, 8, 10, 4, 6, 12, 14) +
+         MEDGE_SHUFFLE(quarters[0], quarters[1], 1, 3, 9, 11, 5, 7, 13, 15);
+}
+
+/// Resize one plane of a row along, 8 outputs at a time; the last 8 may repeat some.
+inline void resize_along(const Axis &h, const float *row, float *out) {
+  const size_t taps = size_t(h.taps);
+  if (h.size < kLanes) {
+    for (int32_t x = 0; x < h.size; ++x) {
+      const Lanes sums[kLanes] = {lane_sums(row + h.first[x], h.weights + size_t(x) * taps, h.taps)};
+      out[x] = join(sums)[0];
+    }
+    return;
+  }
+  for (int32_t x = 0;; x = x + 2 * kLanes <= h.size ? x + kLanes : h.size - kLanes) {
+    const int32_t *first = h.first + x;
+    const float *weights = h.weights + size_t(x) * taps;
+    Lanes sums[kLanes];
+#pragma GCC unroll 8
+    for (int32_t i = 0; i < kLanes; ++i)
+      sums[i] = lane_sums(row + first[i], weights + size_t(i) * taps, h.taps);
+    *reinterpret_cast<LanesAt *>(out + x) = join(sums);
+    if (x + kLanes == h.size) return;
+  }
 }
 
 /// One accumulated row to the planes of the picture; where they already are, no copy is made.
@@ -126,9 +170,7 @@ inline void emit(const Plan &p, int32_t y, const float *acc, void *out) {
   for (int32_t c = 0; c < p.colours; ++c) {
     lines[c] = p.line + size_t(c) * size_t(width);
     fill(lines[c], p.left, p.pad);
-    for (int32_t x = 0; x < h.size; ++x)
-      lines[c][p.left + x] =
-          dot(planes[c] + h.first[x], h.weights + size_t(x) * size_t(h.taps), h.taps);
+    resize_along(h, planes[c], lines[c] + p.left);
     fill(lines[c] + p.left + h.size, width - p.left - h.size, p.pad);
   }
   write_row(p, p.top + y, lines, out);
@@ -152,63 +194,49 @@ inline float *slot(const Plan &p, int32_t number) {
 
 inline int32_t end_of(const Axis &axis, int32_t i) { return axis.first[i] + axis.count[i]; }
 
-/// Add display values of one source row to every output row that it belongs to.
-template <class ValueAt>
-inline void push(const Plan &p, ValueAt value, int32_t plane, int32_t r, int32_t next) {
+/// Rows [r, r + count) to the accumulators (reducing: few output rows are under way at a time), a
+/// stretch of columns after the other, so that mapped values stay in the nearest cache.
+inline void push_block(const Plan &p, const Mapping &m, Progress &s, Bytes data, int32_t r,
+                       int32_t count, void *out) {
   const Axis &v = p.vertical;
-  const size_t count = size_t(p.samples);
-  int32_t y = next, last = next;
-  while (last < v.size && v.first[last] <= r) ++last;
-  for (; y + 1 < last; y += 2)
-    add_two(value, count, v.weights[y * v.taps + r - v.first[y]], slot(p, y) + plane * p.stride,
-            v.weights[(y + 1) * v.taps + r - v.first[y + 1]], slot(p, y + 1) + plane * p.stride);
-  if (y < last)
-    add_one(value, count, v.weights[y * v.taps + r - v.first[y]], slot(p, y) + plane * p.stride);
-}
-
-/// Map one source row into `to`, all planes.
-inline void map_row(const Plan &p, const Mapping &m, Bytes row, float *to) {
-  if (p.map == Map::palette) return map_palette(p, m, row, to);
-  if (p.map == Map::ybr) return map_ybr_row(p, m, row, to);
-  const size_t count = size_t(p.samples);
-  for (int32_t plane = 0; plane < p.planes; ++plane, to += p.stride, row += p.stored.plane_bytes)
-    with_value(p, m, row, [=](auto value) {
-      float *__restrict out = to;
-      for (size_t i = 0; i < count; ++i) out[i] = value(i);
-    });
-}
-
-/// One source row to the accumulators (reducing: few output rows are under way at a time).
-inline void push_row(const Plan &p, const Mapping &m, Progress &s, Bytes row, int32_t r, void *out) {
-  const Axis &v = p.vertical;
-  for (int32_t y = s.next; y < v.size && v.first[y] <= r; ++y)
-    if (v.first[y] == r) clear(slot(p, y), size_t(p.planes) * p.stride);
-  if (p.map == Map::palette || p.map == Map::ybr) {
-    map_row(p, m, row, p.mapped);
-    for (int32_t plane = 0; plane < p.planes; ++plane)
-      push(p, Copied{p.mapped + plane * p.stride}, plane, r, s.next);
-  } else {
-    for (int32_t plane = 0; plane < p.planes; ++plane)
-      with_value(p, m, row + size_t(plane) * p.stored.plane_bytes,
-                 [&](auto value) { push(p, value, plane, r, s.next); });
+  const size_t plane_stride = size_t(kBlock) * kTile;
+  for (size_t from = 0; from < size_t(p.samples); from += kTile) {
+    const size_t left = size_t(p.samples) - from, n = left < kTile ? left : kTile;
+    for (int32_t k = 0; k < count; ++k)
+      map_stretch(p, m, data + size_t(k) * p.stored.row_bytes, from, n,
+                  p.mapped + size_t(k) * kTile, plane_stride);
+    for (int32_t y = s.next; y < v.size && v.first[y] < r + count; ++y) {
+      const int32_t begin = v.first[y] > r ? v.first[y] : r;
+      const int32_t end = end_of(v, y) < r + count ? end_of(v, y) : r + count;
+      const float *weights = v.weights + size_t(y) * size_t(v.taps) + (begin - v.first[y]);
+      const float *x = p.mapped + size_t(begin - r) * kTile;
+      float *acc = slot(p, y) + from;
+      for (int32_t plane = 0; plane < p.planes; ++plane, x += plane_stride, acc += p.stride) {
+        if (begin == v.first[y])
+          add_rows<true>(end - begin, x, weights, acc, n);
+        else
+          add_rows<false>(end - begin, x, weights, acc, n);
+      }
+    }
   }
-  while (s.next < v.size && end_of(v, s.next) <= r + 1) {
+  for (; s.next < v.size && end_of(v, s.next) <= r + count; ++s.next)
     emit(p, s.next, slot(p, s.next), out);
-    ++s.next;
-  }
 }
 
 /// One source row is kept, and output rows whose last one it is are made (enlarging).
 inline void pull_row(const Plan &p, const Mapping &m, Progress &s, Bytes row, int32_t r, void *out) {
   const Axis &v = p.vertical;
-  map_row(p, m, row, slot(p, r));
+  const size_t all = size_t(p.planes) * p.stride;
+  map_stretch(p, m, row, 0, size_t(p.samples), slot(p, r), p.stride);
   for (; s.next < v.size && end_of(v, s.next) <= r + 1; ++s.next) {
-    const int32_t y = s.next;
-    clear(p.mapped, size_t(p.planes) * p.stride);
-    for (int32_t k = 0; k < v.count[y]; ++k)
-      add_one(Copied{slot(p, v.first[y] + k)}, size_t(p.planes) * p.stride,
-              v.weights[y * v.taps + k], p.mapped);
-    emit(p, y, p.mapped, out);
+    float *__restrict sum = p.mapped;
+    for (size_t i = 0; i < all; ++i) sum[i] = 0.0f;
+    for (int32_t k = 0; k < v.count[s.next]; ++k) {
+      const float *kept = slot(p, v.first[s.next] + k);
+      const float weight = v.weights[size_t(s.next) * size_t(v.taps) + size_t(k)];
+      for (size_t i = 0; i < all; ++i) sum[i] += weight * kept[i];
+    }
+    emit(p, s.next, sum, out);
   }
 }
 
@@ -219,12 +247,13 @@ void rows(const Plan &p, const Mapping &m, Progress &s, const uint8_t *data, int
   const int32_t end = last < end_of(v, v.size - 1) ? last : end_of(v, v.size - 1);
   if (begin >= end) return;
   if (begin == v.first[0]) write_margin(p, 0, p.top, out);
-  for (int32_t r = begin; r < end; ++r) {
+  const int32_t step = p.pull ? 1 : kBlock;
+  for (int32_t r = begin; r < end; r += step) {
     Bytes row = data + size_t(r - first) * p.stored.row_bytes + p.stored.begin_bytes;
     if (p.pull)
       pull_row(p, m, s, row, r, out);
     else
-      push_row(p, m, s, row, r, out);
+      push_block(p, m, s, row, r, end - r < kBlock ? end - r : kBlock, out);
   }
   if (s.next == v.size) write_margin(p, p.top + v.size, p.tensor.height, out);
 }

@@ -42,11 +42,12 @@ void OwnAxis::set(const AxisView &view, int32_t input, int32_t group) {
   axis_ = {int32_t(view.size), int32_t(padded), first_.data(), count_.data(), weights_.data()};
 }
 
-int32_t OwnAxis::overlap() const {
+int32_t OwnAxis::overlap(int32_t block) const {
   int32_t most = 1;
   for (int32_t i = 0, end = 0; i < axis_.size; ++i) {
     end = std::max(end, i);
-    while (end < axis_.size && first_[size_t(end)] < first_[size_t(i)] + count_[size_t(i)]) ++end;
+    const int32_t last = first_[size_t(i)] + count_[size_t(i)] + block - 1;
+    while (end < axis_.size && first_[size_t(end)] < last) ++end;
     most = std::max(most, end - i);
   }
   return most;
@@ -98,7 +99,7 @@ void OwnPlan::set_stored(const PlanSpec &spec) {
   stored_bytes_ = s.row_bytes * size_t(spec.rows) * planes;
 }
 
-/// What each combination of packing and want takes from a row.
+/// What each combination of map, packing and want takes from a row.
 void OwnPlan::set_pick(const PlanSpec &spec) {
   Plan &p = plan_;
   between(int32_t(spec.map), 0, 3, "map");
@@ -128,6 +129,8 @@ void OwnPlan::set_pick(const PlanSpec &spec) {
     p.colours = colour ? 3 : 1;
     p.pick = colour ? Pick::split : spec.want == Want::luma ? Pick::luma_of_split : Pick::first_of_3;
   }
+  const size_t stored = spec.packing == Packing::interleaved ? 3 : pairs ? 2 : 1;
+  p.sample_bytes = p.map == Map::ybr ? stored * word_bytes_ : word_bytes_;
 }
 
 void OwnPlan::set_tensor(const PlanSpec &spec) {
@@ -165,13 +168,14 @@ void OwnPlan::make_scratch() {
   // Rows are read beyond their end by as many samples as the widest window has: zeros.
   p.stride = (size_t(p.samples) + size_t(p.horizontal.taps) + 15) / 16 * 16;
   p.pull = v.size > v.first[v.size - 1] + v.count[v.size - 1] - v.first[0];
-  p.slots = p.pull ? v.taps : vertical_.overlap();
+  p.slots = p.pull ? v.taps : vertical_.overlap(kBlock);
   const size_t row = size_t(p.planes) * p.stride;
   const size_t picked = p.pick == Pick::planes ? 0 : size_t(p.colours) * p.stride;
-  scratch_.assign(size_t(p.slots) * row + row + picked + 3 * size_t(p.tensor.width), 0.0f);
+  const size_t mapped = std::max(row, 3 * size_t(kBlock) * kTile);
+  scratch_.assign(size_t(p.slots) * row + mapped + picked + 3 * size_t(p.tensor.width), 0.0f);
   p.kept = scratch_.data();
   p.mapped = p.kept + size_t(p.slots) * row;
-  p.picked = p.mapped + row;
+  p.picked = p.mapped + mapped;
   p.line = p.picked + picked;
   if (enhance_.median == 0 && !enhance_.histogram && enhance_.tiles == 0) return;
   require(p.colours == 1, "only gray pictures are enhanced");

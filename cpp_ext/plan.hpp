@@ -41,8 +41,8 @@ struct PlanSpec {
 class OwnAxis {
  public:
   void set(const AxisView &view, int32_t input, int32_t group);
-  /// The most outputs whose windows are under way at one input.
-  int32_t overlap() const;
+  /// The most outputs that are under way when inputs come in blocks of this size.
+  int32_t overlap(int32_t block) const;
   const Axis &axis() const { return axis_; }
 
  private:
