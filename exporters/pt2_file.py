@@ -19,6 +19,7 @@ import torch
 
 from medge.errors import UsageError
 from medge.exporters.quiet import quiet
+from medge.exporters.state import unpickles_safely
 
 MEMBERS = re.compile(
     r"""[^/]+/(
@@ -45,6 +46,8 @@ def check_pt2(path: Path) -> None:
         Rule ``source-unreadable``: not a program of ``torch.export.save``, or one with custom
         objects, compiled libraries, pickled code or unusual expressions.
     """
+    if not unpickles_safely():
+        raise refused(path, "needs torch 2.10 or newer to be looked into safely")
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -15,7 +14,7 @@ from medge.engine.manifest import Data, ImageInput, Metric, Name, Output, Scope,
 from medge.errors import UsageError
 from medge.exporters.spec_text import COMMENTED_SPEC
 
-__all__ = ["COMMENTED_SPEC", "Spec", "Task", "print_spec", "read_spec"]
+__all__ = ["COMMENTED_SPEC", "Spec", "Task", "read_spec"]
 
 Task: TypeAlias = Literal["single-label", "multi-label", "multi-task"]
 
@@ -53,11 +52,6 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.task is not None:
             return self.task
         return self.outputs[0].task if len(self.outputs) == 1 else "multi-task"
-
-
-def print_spec() -> None:
-    """Write the commented specification to stdout, to be filled in."""
-    sys.stdout.write(COMMENTED_SPEC)
 
 
 def read_spec(

@@ -44,6 +44,11 @@ def load_weights(network: torch.nn.Module, path: Path) -> list[str]:
     return notes
 
 
+def unpickles_safely() -> bool:
+    """Whether ``weights_only=True`` keeps its promise in the torch that is installed."""
+    return tuple(int(n) for n in torch.__version__.split(".")[:2]) >= SAFE_UNPICKLER
+
+
 def _read(path: Path, notes: list[str]) -> State:
     try:
         with path.open("rb") as stream:
@@ -71,8 +76,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _read_torch(path: Path) -> Any:
-    release = tuple(int(n) for n in torch.__version__.split(".")[:2])
-    if release < SAFE_UNPICKLER:
+    if not unpickles_safely():
         raise UsageError(
             "weights-unreadable",
             f"{path.name} is not safetensors, and torch {torch.__version__} cannot read pickled "

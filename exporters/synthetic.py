@@ -28,18 +28,27 @@ def parity_batch(spec: ImageInput) -> npt.NDArray[np.float32 | np.uint8]:
     return as_input(np.stack(pictures), spec)
 
 
-def golden_candidates(spec: ImageInput, count: int) -> npt.NDArray[np.float32 | np.uint8]:
-    """Return ``count`` smooth pictures that differ in brightness, contrast, grain and a blob."""
+def golden_candidates(spec: ImageInput, count: int) -> Display:
+    """Return ``count`` smooth pictures that differ in brightness, contrast, grain and a disc."""
     random = np.random.default_rng(GOLDEN_SEED)
     size = (spec.height, spec.width, _planes(spec))
-    pictures = []
+    return np.stack([_candidate(random, size) for _ in range(count)])
+
+
+def bred(parents: Display, count: int, random: np.random.Generator) -> Display:
+    """Return ``count`` mixtures of two parents (n, h, w, planes) and something new each.
+
+    Contrast and brightness vary too: a mixture alone is always flatter than its parents.
+    """
+    children = []
     for _ in range(count):
-        low, high = np.sort(random.uniform(size=2))
-        cells = int(random.integers(2, 17))
-        picture = low + (high - low) * _smooth(random, size, cells)
-        picture = np.where(_disc(random, size), random.uniform(), picture)
-        pictures.append(np.round(picture * (GOLDEN_LEVELS - 1)) / (GOLDEN_LEVELS - 1))
-    return as_input(np.stack(pictures), spec)
+        one, other = parents[random.integers(0, len(parents), 2)]
+        parts = random.dirichlet((2.0, 1.0, 0.7))
+        mixed = parts[0] * one + parts[1] * other + parts[2] * _candidate(random, one.shape)
+        middle = float(mixed.mean())
+        stretched = middle + (mixed - middle) * random.uniform(0.7, 2.5) + random.normal(0, 0.1)
+        children.append(_levelled(np.clip(stretched, 0, 1)))
+    return np.stack(children)
 
 
 def as_input(display: Display, spec: ImageInput) -> npt.NDArray[np.float32 | np.uint8]:
@@ -54,11 +63,22 @@ def as_input(display: Display, spec: ImageInput) -> npt.NDArray[np.float32 | np.
     return np.ascontiguousarray(values)
 
 
+def _candidate(random: np.random.Generator, size: tuple[int, ...]) -> Display:
+    low, high = np.sort(random.uniform(size=2))
+    cells = int(random.integers(2, 17))
+    picture = low + (high - low) * _smooth(random, size, cells)
+    return _levelled(np.where(_disc(random, size), random.uniform(), picture))
+
+
+def _levelled(picture: Display) -> Display:
+    return np.asarray(np.round(picture * (GOLDEN_LEVELS - 1)) / (GOLDEN_LEVELS - 1))
+
+
 def _planes(spec: ImageInput) -> int:
     return 3 if spec.colour == "rgb" else 1
 
 
-def _smooth(random: np.random.Generator, size: tuple[int, int, int], cells: int) -> Display:
+def _smooth(random: np.random.Generator, size: tuple[int, ...], cells: int) -> Display:
     """Interpolate a coarse random grid over the picture; 0 and 1 are both reached."""
     height, width, planes = size
     grid = random.uniform(size=(cells + 1, cells + 1, planes))
@@ -74,7 +94,7 @@ def _weights(length: int, cells: int) -> npt.NDArray[np.float64]:
     return np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(cells + 1)))
 
 
-def _disc(random: np.random.Generator, size: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+def _disc(random: np.random.Generator, size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """Return where a disc lies: somewhere, of any size up to a third of the picture."""
     height, width, _ = size
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]

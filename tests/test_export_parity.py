@@ -163,6 +163,8 @@ class TestPictures:
         one, other = golden_candidates(spec, 5), golden_candidates(spec, 24)
         np.testing.assert_array_equal(one, other[:5])
         assert len({picture.tobytes() for picture in other}) == 24
+        assert 0 <= other.min() < other.max() <= 1
+        assert len(np.unique(other)) <= 16
 
 
 def test_networks_are_asked_without_gradients_and_in_evaluation_mode(
