@@ -10,11 +10,11 @@ from pathlib import Path
 import demo_model
 import medmnist_files
 from demo_model import Demo, Pictures
-from training import Recipe
+from kernel_training import KernelRecipe
 
 from medge.exporters.spec import Spec
 
-RECIPE = Recipe(stem=16, stages=(32, 64, 128), strides=(1, 2, 2, 2), members=4, epochs=60)
+RECIPE = KernelRecipe()
 
 
 def read(folder: Path | None, spec: Spec) -> Pictures:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import accuracy
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from accuracy import Figure
 from near_duplicates import grouped_folds, groups_of, similarity
 from safetensors.torch import save_file
-from training import Recipe, Scores, TrainingSet, fit_temperature, logits, probabilities, train
+from training import Scores, TrainingSet, fit_temperature, logits, probabilities
 
 from medge.exporters.export import ExportRequest, export_bundle
 from medge.exporters.spec import Spec, read_spec
@@ -43,6 +44,21 @@ class Pictures:
     labels: npt.NDArray[np.int64]
     train: npt.NDArray[np.bool_]
     spoken: str
+
+
+class Recipe(Protocol):
+    """A frozen dataclass that trains; ``source`` is what ``medge export`` calls its network."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    source: ClassVar[str]
+
+    def train(self, sets: Sequence[TrainingSet], processes: int) -> Sequence[torch.nn.Module]:
+        """Return one network in evaluation mode for each set."""
+        ...
+
+    def arguments(self, network: torch.nn.Module) -> dict[str, object]:
+        """Return what the source's function needs, the number of classes apart."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +129,9 @@ def out_of_fold(
 
     They are kept in ``work`` under the digest of recipe and pictures, since they take longest.
     """
-    said = json.dumps([asdict(demo.recipe), demo.alike_above, FOLDS, FOLD_SEED]).encode()
+    said = json.dumps(
+        [demo.recipe.source, asdict(demo.recipe), demo.alike_above, FOLDS, FOLD_SEED]
+    ).encode()
     seen = pictures.values.tobytes() + pictures.labels.tobytes()
     kept = work / f"out-of-fold-{hashlib.sha256(said + seen).hexdigest()[:16]}.npy"
     groups = groups_of(similarity(pictures.values) > demo.alike_above)
@@ -122,10 +140,10 @@ def out_of_fold(
         print(f"{kept.name}: the same recipe and pictures were cross-validated before")
         return np.asarray(np.load(kept), np.float64)
     fold = grouped_folds(pictures.labels, groups, FOLDS, FOLD_SEED)
-    ensembles = train(demo.recipe, [lesson.part(fold != n) for n in range(FOLDS)], processes)
+    networks = demo.recipe.train([lesson.part(fold != n) for n in range(FOLDS)], processes)
     scores = np.zeros((len(fold), lesson.classes))
-    for n, ensemble in enumerate(ensembles):
-        scores[fold == n] = logits(ensemble, lesson.part(fold == n))
+    for n, network in enumerate(networks):
+        scores[fold == n] = logits(network, lesson.part(fold == n))
     np.save(kept, scores)
     return scores
 
@@ -161,10 +179,10 @@ def build(
 ) -> None:
     """Train the final weights on the train split, and export them."""
     lesson, work = as_training_set(pictures, spec), asked.work / demo.name
-    (ensemble,) = train(demo.recipe, [lesson.part(pictures.train)], asked.processes)
+    (network,) = demo.recipe.train([lesson.part(pictures.train)], asked.processes)
     rest = lesson.part(~pictures.train)
     if demo.disease is not None and len(rest.labels):
-        scores, place = logits(ensemble, rest), spec.outputs[0].classes.index(demo.disease)
+        scores, place = logits(network, rest), spec.outputs[0].classes.index(demo.disease)
         judgement.add(
             f"AUC for {demo.disease}, validation split",
             accuracy.area_under_curve(margin_of(scores, place), rest.labels == place),
@@ -172,12 +190,13 @@ def build(
             "which are near-duplicates of training pictures; DeLong interval",
         )
     weights, learned = work / "weights.safetensors", work / "spec.toml"
-    save_file({k: v.contiguous() for k, v in ensemble.state_dict().items()}, weights)
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
     said = (HERE / f"{demo.name}.toml").read_text("utf-8")
-    learned.write_text(said + _learned(demo, spec, judgement), "utf-8")
+    arguments = demo.recipe.arguments(network) | {"classes": lesson.classes}
+    learned.write_text(said + _learned(demo, judgement, arguments), "utf-8")
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     request = ExportRequest(
-        source="residual_ensemble:build",
+        source=demo.recipe.source,
         out=asked.out,
         weights=weights,
         spec=learned,
@@ -198,7 +217,7 @@ def margin_of(scores: Scores, place: int) -> Scores:
     return np.asarray(scores[:, place] - np.delete(scores, place, 1).max(1), np.float64)
 
 
-def _learned(demo: Demo, spec: Spec, judgement: Judgement) -> str:
+def _learned(demo: Demo, judgement: Judgement, arguments: dict[str, object]) -> str:
     """Return what training adds to the specification, which ends in its only [[outputs]]."""
     lines = [f"temperature = {judgement.temperature!r}"]
     if judgement.threshold is not None:
@@ -209,8 +228,6 @@ def _learned(demo: Demo, spec: Spec, judgement: Judgement) -> str:
         lines.append(
             f"\n[[metrics]]\nname = {json.dumps(name)}\n{numbers}\nmethod = {json.dumps(method)}"
         )
-    recipe = demo.recipe
-    lines.append(f"\n[arguments]\nmembers = {recipe.members}\nstem = {recipe.stem}")
-    lines.append(f"stages = {list(recipe.stages)}\nstrides = {list(recipe.strides)}")
-    lines.append(f"classes = {len(spec.outputs[0].classes)}")
+    lines.append("\n[arguments]")
+    lines += [f"{name} = {value}" for name, value in arguments.items()]
     return "\n".join(lines) + "\n"

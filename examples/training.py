@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ Scores = npt.NDArray[np.float64]
 class Recipe:
     """All that decides a training, the pictures apart."""
 
+    source: ClassVar[str] = "residual_ensemble:build"
+
     stem: int
     stages: tuple[int, ...]
     strides: tuple[int, ...]
@@ -38,6 +41,27 @@ class Recipe:
     mixing: float = 0.0  # Beta parameter of mixup (arXiv:1710.09412); 0 mixes nothing
     average_epochs: float = 4.0  # time constant of the averaged weights
     seed: int = 0
+
+    def train(self, sets: Sequence[TrainingSet], processes: int) -> list[Ensemble]:
+        """Train one ensemble on each set, every member from its own seed.
+
+        The last epoch is always taken: nothing is chosen on the pictures that judge the result.
+        """
+        jobs = [(self, each, self.seed + n) for each in sets for n in range(self.members)]
+        # One thread each: sums are then made in one order, whatever the number of processors.
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            members = list(pool.map(_train_member, *zip(*jobs, strict=True)))
+        starts = range(0, len(members), self.members)
+        return [Ensemble(members[at : at + self.members]).eval() for at in starts]
+
+    def arguments(self, network: nn.Module) -> dict[str, object]:
+        """Return what ``build`` needs for this network."""
+        return {
+            "members": self.members,
+            "stem": self.stem,
+            "stages": list(self.stages),
+            "strides": list(self.strides),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +82,6 @@ class TrainingSet:
         """Return the chosen pictures, mask of shape (n,)."""
         pictures = self.pictures[torch.from_numpy(chosen)]
         return TrainingSet(pictures, self.labels[chosen], self.classes, self.mean, self.std)
-
-
-def train(recipe: Recipe, sets: Sequence[TrainingSet], processes: int) -> list[Ensemble]:
-    """Train one ensemble on each set, every member from its own seed, in a few processes.
-
-    The last epoch is always taken: nothing is chosen on the pictures that judge the result.
-    """
-    jobs = [(recipe, each, recipe.seed + n) for each in sets for n in range(recipe.members)]
-    # One thread each: sums are then made in one order, whatever the number of processors.
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        members = list(pool.map(_train_member, *zip(*jobs, strict=True)))
-    starts = range(0, len(members), recipe.members)
-    return [Ensemble(members[at : at + recipe.members]).eval() for at in starts]
 
 
 def logits(network: nn.Module, pictures: TrainingSet) -> Scores:
