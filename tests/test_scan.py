@@ -252,4 +252,4 @@ def test_the_recorded_values_are_those_that_pydicom_reads() -> None:
             elif raw is None:
                 assert ours is None, (path.name, tag)
     assert files > 60
-    assert values > 700
+    assert values > 600
