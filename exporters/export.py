@@ -48,7 +48,8 @@ class ExportRequest:
     opset
         Default: 18 for networks of torch, the file's own for ONNX.
     random_weights
-        A seed: keep the architecture's random start instead of weights. The bundle says so.
+        A seed: keep the architecture's random start instead of weights, with BatchNorm set to what
+        it meets on seeded pictures. The bundle says that it is untrained.
     """
 
     source: str

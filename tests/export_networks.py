@@ -23,6 +23,17 @@ class Tiny(nn.Module):
         return self.head(self.features(image))
 
 
+class Deep(nn.Sequential):
+    """Shrinks what goes through it, as long as BatchNorm divides by one."""
+
+    def __init__(self) -> None:
+        blocks = [(nn.Conv2d(c, 4, 3, padding=1), nn.BatchNorm2d(4)) for c in (1, *[4] * 15)]
+        layers = [layer for block in blocks for layer in (*block, nn.ReLU())]
+        super().__init__(
+            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2, bias=False)
+        )
+
+
 class Softmaxed(Tiny):
     """Ends in probabilities."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from export_kit import export, save, write_spec
-from export_networks import Tiny, Twofold, trained
+from export_networks import Deep, Tiny, Twofold, trained
 
 from medge.engine.bundle import open_bundle
 from medge.engine.select import choose
@@ -49,3 +50,27 @@ def test_outputs_are_taken_by_name_where_the_network_names_them(tmp_path: Path) 
         expected = network(torch.from_numpy(golden.inputs["image"].copy()))
     for name in ("lesion", "findings"):
         np.testing.assert_allclose(golden.outputs[name], expected[name].numpy(), atol=1e-5)
+
+
+def test_an_untrained_network_says_so_and_answers_in_an_ordinary_size(tmp_path: Path) -> None:
+    report = export(tmp_path, "export_networks:Deep", random_weights=3)
+    manifest = report.manifest
+    assert manifest.demonstration
+    assert manifest.source.weights_sha256 is None
+    assert "untrained, random weights of seed 3" in manifest.source.architecture
+    assert any("mean nothing" in limit for limit in manifest.limits)
+    untouched = Deep().eval()
+    with torch.no_grad():
+        scores = untouched(torch.randn(8, 1, 16, 16))
+    assert float(scores.std(0).max()) < 1e-5, "too easy to prove anything"
+    golden = open_bundle(report.path).golden().outputs["scores"]
+    assert 0.01 < float(golden.std(0).max()) < 100
+
+
+def test_weights_are_told_apart_by_their_digest(tmp_path: Path) -> None:
+    weights = save(trained(Tiny()), tmp_path)
+    report = export(tmp_path, "export_networks:Tiny", weights=weights, overwrite=True)
+    source = report.manifest.source
+    assert source.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (source.framework, source.architecture) == ("torch", "export_networks:Tiny")
+    assert not report.manifest.demonstration
