@@ -18,7 +18,7 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 STAGES = ("read", "decode", "prepare", "infer", "decide")
 SHOWN = ("read", "dec", "prep", "infer")  # deciding takes microseconds
-NARROW = 120  # columns below which device, backend and precision stand above the table only
+NARROW = 120  # columns of the narrowest table that says everything in each row
 
 Row: TypeAlias = tuple[str, str, str]
 COLUMNS_OF_A_PAGE = ("part", "what", "value")
@@ -124,7 +124,11 @@ class Markdown(Writer):
 
 
 class Table(Writer):
-    """Fixed columns for people, so that rows can be shown before the last one is known."""
+    """Fixed columns for people, so that rows can be shown before the last one is known.
+
+    Where there is room, file, device, backend and precision stand in each row. A narrow table names
+    a file once, on a line of its own, and the others in its heading.
+    """
 
     def __init__(
         self, write: Callable[[str], None], heading: Heading, *, width: int, colour: bool
@@ -132,26 +136,33 @@ class Table(Writer):
         super().__init__(write)
         self._heading = heading
         self._colour = colour
+        self._width = width
         self._wide = width >= NARROW
         # 51 and 39: the other columns with their gaps. File and prediction share what is left.
-        left = width - 51 - (39 if self._wide else 0)
+        left = width - 51 - 39 if self._wide else max(width, 80) - 51
         self._label_width = max(10, min(heading.label_width, left - 12))
         self._file_width = max(12, min(48, left - self._label_width))
+        self._file = ""
 
     def start(self) -> None:
         head = self._heading
-        self._write(f"{head.bundle} on {head.device}\n{head.backend} {head.precision}")
+        self._write(f"{head.bundle} on {head.device}\n{head.backend} {head.precision}; times in ms")
         self._write(f"; {head.warning}\n\n" if head.warning else "\n\n")
-        titles = ["file".ljust(self._file_width), "frame", "prediction".ljust(self._label_width)]
+        titles = ["file".ljust(self._file_width)] if self._wide else []
+        titles += ["frame", "prediction".ljust(self._label_width)]
         titles += ["score", "status   " + "".join(name.rjust(6) for name in SHOWN)]
         titles += ["backend      device     precision"] if self._wide else []
         self._write(_dim("  ".join(titles), self._colour) + "\n")
 
     def row(self, result: Result) -> None:
+        file = _printable(result.file)
+        cells = [_middle(file, self._file_width)] if self._wide else []
+        if not self._wide and result.file != self._file:
+            self._write(_middle(file, self._width).rstrip() + "\n")
+            self._file = result.file
         times = result.timings
         stages = (times.read_ns, times.decode_ns, times.prepare_ns, times.infer_ns)
-        cells = [
-            _middle(_printable(result.file), self._file_width),
+        cells += [
             ("-" if result.frame is None else str(result.frame)).rjust(5),
             _middle(result.prediction or "-", self._label_width),
             _score(result).rjust(5),
@@ -217,8 +228,9 @@ def _drawn(columns: Sequence[str], rows: Iterable[Sequence[str]], *, terminal: b
     from rich.text import Text
 
     table = Drawn(box=None, pad_edge=False, header_style="dim", show_header=True)
-    for name in columns[:-1]:
-        table.add_column(name, no_wrap=True)
+    table.add_column(columns[0], no_wrap=True)
+    for name in columns[1:-1]:
+        table.add_column(name, max_width=24, overflow="fold")
     table.add_column(columns[-1], overflow="fold")
     above = ""
     for first, *others in rows:

@@ -179,7 +179,7 @@ def test_a_file_name_cannot_drive_the_terminal(typed: Typed, bundle: Path, tmp_p
     said = typed("run", odd, "--bundle", bundle)
     assert said.code == 0
     assert "\x1b" not in said.out
-    assert len(said.out.splitlines()) == 5  # heading of two lines, a gap, titles, one row
+    assert len(said.out.splitlines()) == 6  # heading, a gap, titles, the file, its row
     (row,) = objects(typed("run", odd, "--bundle", bundle, "--format", "jsonl").out)
     assert row["file"] == str(odd)
 

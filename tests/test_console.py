@@ -73,9 +73,20 @@ def test_a_table_never_leaves_its_terminal_and_keeps_its_columns(
 def test_a_shortened_file_keeps_its_beginning_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = drawn("table", result("beginning" + "-" * 100 + "end.dcm"))
+    assert max(map(len, text.splitlines())) <= 80
     assert "…" in text
     assert "end.dcm" in text
     assert "begin" in text
+
+
+def test_a_narrow_table_names_a_file_once_and_a_wide_one_in_each_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frames = [result(frame=0), result(frame=1), result("b.dcm")]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert drawn("table", *frames).count("a.dcm") == 1
+    monkeypatch.setenv("COLUMNS", "160")
+    assert drawn("table", *frames).count("a.dcm") == 2
 
 
 def test_the_score_is_that_of_the_prediction_or_of_the_likeliest_when_abstained() -> None:

@@ -150,7 +150,7 @@ class _Talk:
         if self._live:
             click.echo("", err=True)
         if self._people:
-            click.echo(f"{self.count} results, {self.refused} refused; times in ms", err=True)
+            click.echo(f"{self.count} results, {self.refused} refused", err=True)
 
 
 @contextmanager
