@@ -23,15 +23,16 @@ class Tiny(nn.Module):
         return self.head(self.features(image))
 
 
-class Deep(nn.Sequential):
-    """Shrinks what goes through it, as long as BatchNorm divides by one."""
+class Shrinking(nn.Sequential):
+    """Makes what goes through it a thousand times smaller, as long as BatchNorm divides by one."""
 
     def __init__(self) -> None:
-        blocks = [(nn.Conv2d(c, 4, 3, padding=1), nn.BatchNorm2d(4)) for c in (1, *[4] * 15)]
-        layers = [layer for block in blocks for layer in (*block, nn.ReLU())]
-        super().__init__(
-            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2, bias=False)
-        )
+        convolutions = [nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)]
+        for convolution in convolutions:
+            nn.init.normal_(convolution.weight, std=0.001)
+        blocks = [(c, nn.BatchNorm2d(4), nn.ReLU()) for c in convolutions]
+        layers = [layer for block in blocks for layer in block]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 
 
 class Softmaxed(Tiny):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from export_kit import export, save, write_spec
-from export_networks import Deep, Tiny, Twofold, trained
+from export_networks import Shrinking, Tiny, Twofold, trained
 
 from medge.engine.bundle import open_bundle
 from medge.engine.select import choose
@@ -53,13 +53,13 @@ def test_outputs_are_taken_by_name_where_the_network_names_them(tmp_path: Path) 
 
 
 def test_an_untrained_network_says_so_and_answers_in_an_ordinary_size(tmp_path: Path) -> None:
-    report = export(tmp_path, "export_networks:Deep", random_weights=3)
+    report = export(tmp_path, "export_networks:Shrinking", random_weights=3)
     manifest = report.manifest
     assert manifest.demonstration
     assert manifest.source.weights_sha256 is None
     assert "untrained, random weights of seed 3" in manifest.source.architecture
     assert any("mean nothing" in limit for limit in manifest.limits)
-    untouched = Deep().eval()
+    untouched = Shrinking().eval()
     with torch.no_grad():
         scores = untouched(torch.randn(8, 1, 16, 16))
     assert float(scores.std(0).max()) < 1e-5, "too easy to prove anything"
