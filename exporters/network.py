@@ -40,6 +40,7 @@ class Network(Protocol):
     """A trained network that can be asked, and turned into an ONNX graph."""
 
     origin: Origin
+    against: str  # what answers when it is asked: library and version
     notes: list[str]  # what was done to it on the way, for the report
 
     def to_onnx(self, spec: Spec, opset: int | None) -> bytes:

@@ -92,9 +92,8 @@ def check_parity(
         Rule ``parity``: they differ by more than TOLERANCE_RATIO of the largest output, or the
         graph's answer is not finite; the message names the first node or layer that differs.
     """
-    against = f"{network.origin.framework} {network.origin.framework_version}"
     found = runtime.answers(batch)
-    row = compare(against, inputs, expected, found)
+    row = compare(network.against, inputs, expected, found)
     allowed = tolerance(expected)
     if not row.max_abs <= allowed:
         worst = _worst(expected, found)

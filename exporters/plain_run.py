@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from medge.engine.backends.silence import silent_onnxruntime
+from medge.errors import BundleError
 from medge.exporters.network import Tensor
 
 FATAL = 4  # ONNX Runtime's highest log level: its texts must not reach stderr
@@ -23,7 +24,13 @@ this much is the cause, the later ones its victims.
 def run_plainly(
     model: onnx.ModelProto, image: Tensor, wanted: Sequence[str] | None = None
 ) -> dict[str, Tensor]:
-    """Return the tensors ``wanted`` of a graph, None for all, as its nodes stand, none fused."""
+    """Return the tensors ``wanted`` of a graph, None for all, as its nodes stand, none fused.
+
+    Raises
+    ------
+    BundleError
+        Rule ``graph``: ONNX Runtime refuses it, or stops while running it.
+    """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     names = list(wanted or (name for node in model.graph.node for name in node.output if name))
@@ -33,11 +40,19 @@ def run_plainly(
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = FATAL
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    fed = session.get_inputs()[0].name
-    made = zip(names, session.run(names, {fed: image}), strict=True)
+    try:
+        session = onnxruntime.InferenceSession(
+            watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        fed = session.get_inputs()[0].name
+        values = session.run(names, {fed: image})
+    except Exception as error:  # its classes have no base of their own
+        raise BundleError(
+            "graph",
+            f"onnxruntime {onnxruntime.__version__} cannot run the graph ({type(error).__name__}). "
+            "Take out operators that are not ONNX's own, or choose another opset.",
+        ) from None
+    made = zip(names, values, strict=True)
     # Sequences and absent optional values are no tensors.
     return {fed: image} | {name: value for name, value in made if isinstance(value, np.ndarray)}
 

@@ -75,6 +75,7 @@ class TorchNetwork:
         self, network: torch.nn.Module, origin: Origin, notes: list[str], batch: int | None = None
     ) -> None:
         self.origin = origin
+        self.against = f"{origin.framework} {origin.framework_version}"
         self.notes = notes
         self._network = network
         self._batch = batch
