@@ -62,11 +62,11 @@ def load(source: Source, spec: Spec, weights: Path | None, random_weights: int |
         Rules ``weights-…`` and ``source-…``: what was asked for is not there, or does not fit.
     """
     _check_weights(source, weights, random_weights)
+    _check_packages(source)
     if source.kind == "onnx":
         from medge.exporters.onnx_network import OnnxNetwork
 
         return OnnxNetwork(Path(source.name))
-    _check_torch(source)
     from medge.exporters.torch_sources import from_architecture, from_pt2
 
     if source.kind == "pt2":
@@ -104,14 +104,16 @@ def _check_weights(source: Source, weights: Path | None, random_weights: int | N
         )
 
 
-def _check_torch(source: Source) -> None:
+def _check_packages(source: Source) -> None:
     """Say which packages are missing before one of them stops deep inside another."""
-    from importlib.util import find_spec
+    from importlib import metadata
 
-    needed = ["torch", "onnxscript", "onnx"]
+    needed = ["onnx"]
+    if source.kind != "onnx":
+        needed += ["torch", "onnxscript", "safetensors"]
     if source.kind in ("timm", "torchvision", "monai"):
         needed.append(source.kind)
-    missing = [name for name in needed if find_spec(name) is None]
+    missing = [name for name in needed if not any(metadata.distributions(name=name))]
     if missing:
         raise UsageError(
             "export-packages",

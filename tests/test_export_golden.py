@@ -102,7 +102,7 @@ def test_the_same_network_gives_the_same_cases(activation: str) -> None:
         raw = np.exp(left_brighter(image)["scores"])
         return {"scores": raw / raw.sum(axis=1, keepdims=True)}
 
-    output = Output(name="scores", classes=("usual", "rare"), activation=activation)  # type: ignore[arg-type]
+    output = Output(name="scores", classes=("usual", "rare"), activation=activation)
     manifest = draft(output)
     one, _ = choose_golden(INPUT, manifest, probable)
     other, _ = choose_golden(INPUT, manifest, probable)

@@ -57,7 +57,7 @@ def test_published_networks_have_their_published_cost(name: str) -> None:
     models = import_with_vision_operators("torchvision").models
     network, graph = models.get_model(name, weights=None).eval(), io.BytesIO()
     with quiet():
-        torch.onnx.export(network, (torch.zeros(1, 3, 224, 224),), graph, dynamo=False)  # type: ignore[arg-type]
+        torch.onnx.export(network, (torch.zeros(1, 3, 224, 224),), graph, dynamo=False)
     check_cost(name, graph.getvalue(), network)
 
 
@@ -78,20 +78,19 @@ def one_node(
     op: str,
     shape: tuple[int, ...],
     *weights: np.ndarray[Any, Any],
-    outputs: int = 1,
+    opset: int = 20,
     **attributes: Any,
 ) -> int:
     """Return the FLOPs of a graph that consists of one node."""
     names = [f"w{i}" for i in range(len(weights))]
-    made = [f"y{i}" for i in range(outputs)]
     graph = helper.make_graph(
-        [helper.make_node(op, ["x", *names], made, "node", **attributes)],
+        [helper.make_node(op, ["x", *names], ["y0"], "node", **attributes)],
         "one",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [onnx.ValueInfoProto(name="y0")],
         [numpy_helper.from_array(w, n) for w, n in zip(weights, names, strict=True)],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     (layer,) = layers_of(model.SerializeToString(), np.ones(shape, "f4")).layers
     return layer.flops
 
@@ -119,3 +118,20 @@ def test_operators_cost_what_their_definition_says() -> None:
     # 2 steps of batch 3, width 4, state 5, 4 gates: input and state times their matrices.
     recurrent = (ones(1, 20, 4), ones(1, 20, 5))
     assert one_node("LSTM", (2, 3, 4), *recurrent, hidden_size=5) == 2 * 2 * 3 * 4 * 5 * (4 + 5)
+
+
+@pytest.mark.parametrize(
+    ("query", "keys", "attributes"),
+    [
+        ((1, 2, 6, 8), (1, 2, 5, 8), {}),
+        ((1, 6, 16), (1, 5, 16), {"q_num_heads": 2, "kv_num_heads": 2}),
+    ],
+)
+def test_attention_is_two_products_and_a_softmax(
+    query: tuple[int, ...], keys: tuple[int, ...], attributes: dict[str, int]
+) -> None:
+    """Two heads, six queries, five keys of width eight, as four or as three dimensions."""
+    scores = 2 * (2 * 6 * 5 * 8)
+    softmax = 5 * (2 * 6 * 5)
+    found = one_node("Attention", query, ones(*keys), ones(*keys), opset=23, **attributes)
+    assert found == 2 * scores + softmax

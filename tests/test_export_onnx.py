@@ -193,6 +193,16 @@ def test_nan_weights_are_refused_by_name_and_number(tmp_path: Path) -> None:
     assert caught.value.rule == "weights-not-finite"
 
 
+def test_a_graph_too_large_for_one_file_is_refused_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medge.exporters import graph
+
+    monkeypatch.setattr(graph, "FILE_CAP_BYTES", 100)
+    with pytest.raises(BundleError, match=r"has \d{3} bytes; one ONNX file holds at most 100"):
+        export(tmp_path, put(tmp_path, tiny_graph()), spec=spec_8(tmp_path))
+
+
 def test_a_dead_network_is_refused(tmp_path: Path) -> None:
     source = put(tmp_path, tiny_graph(weights={"conv.w": np.zeros((4, 1, 3, 3), "f4")}))
     with pytest.raises(BundleError, match="same for 8 very different pictures") as caught:

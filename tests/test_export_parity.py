@@ -57,8 +57,8 @@ def held(network: Network, spec: Spec, change: Callable[[bytes], bytes]) -> str:
 def of_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchNetwork, Spec]:
     spec = read_spec(write_spec(tmp_path_factory.mktemp("spec")))
     network = TorchNetwork(trained(Tiny()), ORIGIN, [])
-    network.graph = network.to_onnx(spec, None)  # type: ignore[attr-defined]
-    network.to_onnx = lambda *_: network.graph  # type: ignore[attr-defined, method-assign]
+    network.graph = network.to_onnx(spec, None)
+    network.to_onnx = lambda *_: network.graph
     return network, spec
 
 

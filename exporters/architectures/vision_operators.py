@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
+from importlib import metadata
 from typing import Any, cast
 
 import torch
@@ -44,7 +44,7 @@ def import_with_vision_operators(name: str) -> Any:
 
 
 def _ready_torchvision() -> None:
-    if importlib.util.find_spec("torchvision") is None:  # timm needs it, MONAI does not
+    if not any(metadata.distributions(name="torchvision")):  # timm needs it, MONAI does not
         return
     try:
         importlib.import_module("torchvision")
