@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +93,7 @@ def test_two_outputs_are_found_by_name_in_any_order(tmp_path: Path) -> None:
 
 def test_nothing_of_the_machine_that_made_it_stays_in_the_graph(tmp_path: Path) -> None:
     model = changed()
-    secret = "/home/someone/patients"  # noqa: S105
+    secret = "/home/someone/patients"  # noqa: S105  # a path, no password
     model.doc_string = model.graph.doc_string = model.graph.node[0].doc_string = secret
     model.graph.input[0].doc_string = model.graph.initializer[0].doc_string = secret
     for message in (model, model.graph, model.graph.node[0], model.graph.initializer[0]):
@@ -305,6 +307,21 @@ class TestPlace:
         with pytest.raises(UsageError):
             export(tmp_path, source, spec=spec_8(tmp_path))
         assert set(tmp_path.iterdir()) == before
+
+
+def test_an_onnx_file_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from medge.exporters.export import ExportRequest, export_bundle\n"
+        "source, out, spec = sys.argv[1:]\n"
+        "export_bundle(ExportRequest(source=source, out=Path(out), spec=Path(spec)))\n"
+        "print(*sorted({'torch', 'onnxscript', 'timm', 'pydicom'} & set(sys.modules)))"
+    )
+    paths = [put(tmp_path, tiny_graph()), str(tmp_path / "x.medge"), str(spec_8(tmp_path))]
+    done = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"
 
 
 def test_steps_are_told_and_timed(tmp_path: Path) -> None:
