@@ -1,8 +1,8 @@
-"""ONNX graphs: stripped of where they were made, named as the bundle says, and checked."""
+"""ONNX graphs: stripped of where they were made, checked by ONNX itself, and of a size to store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import onnx
@@ -27,13 +27,7 @@ def cleaned(model: onnx.ModelProto) -> bytes:
         ``check_graph``.
     """
     _strip(model)
-    size = model.ByteSize()
-    if size > FILE_CAP_BYTES:
-        raise BundleError(
-            "graph-size",
-            f"The graph has {size} bytes; one ONNX file holds at most {FILE_CAP_BYTES}. Choose a "
-            "smaller network, or one with float16 weights.",
-        )
+    check_size(model.ByteSize())
     raw = bytes(model.SerializeToString(deterministic=True))
     check_graph(MODEL, raw)
     try:
@@ -52,24 +46,35 @@ def opset_of(model: onnx.ModelProto) -> int:
     return max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
 
 
+def check_size(size_bytes: int) -> None:
+    """Refuse what one ONNX file cannot hold; also asked of the weights before they are a graph."""
+    if size_bytes > FILE_CAP_BYTES:
+        raise BundleError(
+            "graph-size",
+            f"The network has {size_bytes} bytes; one ONNX file holds at most {FILE_CAP_BYTES}. "
+            "Choose a smaller one.",
+        )
+
+
 def _strip(model: onnx.ModelProto) -> None:
-    for message in (model, *_described(model.graph), *model.functions):
+    graph = model.graph
+    described = [model, graph, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    described += [*_nodes(graph.node), *model.functions]
+    for function in model.functions:
+        described += _nodes(function.node)
+    for message in described:
         message.doc_string = ""
         del message.metadata_props[:]
-    for function in model.functions:
-        for node in function.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
 
 
-def _described(graph: onnx.GraphProto) -> Iterator[Any]:
-    """Yield every message of a graph, and of the graphs within, that can carry texts."""
-    yield graph
-    yield from (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
-    for node in graph.node:
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[Any]:
+    """Yield nodes, and what the graphs within them are made of: all that can carry texts."""
+    for node in nodes:
         yield node
         for attribute in node.attribute:
             attribute.doc_string = ""
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
-                    yield from _described(inner)
+                    yield inner
+                    yield from (*inner.input, *inner.output, *inner.value_info, *inner.initializer)
+                    yield from _nodes(inner.node)

@@ -30,8 +30,8 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, list[str]]:
         model = onnx.load_from_string(raw)
     except Exception:  # protobuf's class differs between its implementations
         raise _unreadable(path, "is not an ONNX file, or is damaged") from None
-    if not model.graph.node:
-        raise _unreadable(path, "is not an ONNX file, or holds no node")
+    if not model.graph.node or not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+        raise _unreadable(path, "is not an ONNX file, or holds no node of ONNX's own")
     return model, _take_in(model, path)
 
 

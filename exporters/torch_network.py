@@ -84,8 +84,10 @@ class TorchNetwork:
 
     def to_onnx(self, spec: Spec, opset: int | None) -> bytes:
         """See Network.to_onnx."""
+        from medge.exporters.graph import check_size
         from medge.exporters.torch_export import export
 
+        check_size(sum(tensor.nbytes for tensor in self._network.state_dict().values()))
         image = torch.zeros(self._batch or TRACED_BATCH, *spec.input.shape, dtype=_dtype(spec))
         network = self._named(spec, image)
         if self.origin.seed is not None:

@@ -98,6 +98,19 @@ def test_nothing_of_the_machine_that_made_it_stays_in_the_graph(tmp_path: Path) 
     model.graph.input[0].doc_string = model.graph.initializer[0].doc_string = secret
     for message in (model, model.graph, model.graph.node[0], model.graph.initializer[0]):
         message.metadata_props.add(key="stack_trace", value=secret)
+    # Also within the branches of an If.
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["f"], ["inner"], "inner", doc_string=secret)],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("inner", TensorProto.FLOAT, ["batch", 4])],
+        doc_string=secret,
+    )
+    always = numpy_helper.from_array(np.array(True), "always")
+    model.graph.initializer.append(always)
+    branch = helper.make_node("If", ["always"], ["g"], then_branch=inner, else_branch=inner)
+    model.graph.node.insert(4, branch)
+    model.graph.node[5].input[0] = "g"
     report = export(tmp_path, put(tmp_path, model), spec=spec_8(tmp_path))
     raw = b"".join(p.read_bytes() for p in report.path.iterdir())
     assert secret.encode() not in raw
