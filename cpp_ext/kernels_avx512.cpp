@@ -5,6 +5,7 @@
 namespace medge {
 
 #include "kernels_map.inl"
+#include "kernels_sums.inl"
 #include "kernels_resize.inl"
 
 namespace {

@@ -19,65 +19,69 @@ struct Word8At {
   uint32_t operator()(size_t i) const { return at[i]; }
 };
 struct Word16At {
-  const Word16 *at;
-  uint32_t operator()(size_t i) const { return at[i]; }
+  Bytes at;
+  uint32_t operator()(size_t i) const { return reinterpret_cast<const Word16 *>(at)[i]; }
 };
 struct SwappedAt {
-  const Word16 *at;
+  Bytes at;
   uint32_t operator()(size_t i) const {
-    const uint32_t word = at[i];
+    const uint32_t word = reinterpret_cast<const Word16 *>(at)[i];
     return ((word & 0xffu) << 8) | (word >> 8);
   }
 };
 
-/// The sample in a word.
+/// The sample in a word, without a sign and with one.
 template <class WordAt>
 struct Unsigned {
   WordAt word;
   uint32_t right, mask;
+  Unsigned(Bytes at, const Stored &s)
+      : word{at}, right(s.right - s.left), mask(0xffffffffu >> s.right) {}
   int32_t operator()(size_t i) const { return int32_t((word(i) >> right) & mask); }
 };
 template <class WordAt>
 struct Signed {
   WordAt word;
   uint32_t left, right;
+  Signed(Bytes at, const Stored &s) : word{at}, left(s.left), right(s.right) {}
   int32_t operator()(size_t i) const { return int32_t(word(i) << left) >> right; }
 };
-/// Words that are samples as they are, the commonest kinds.
+/// The commonest kinds: samples that are whole words, or the low bits of one.
 struct WholeByte {
   Bytes at;
-  int32_t operator()(size_t i) const { return at[i]; }
-};
-struct WholeWord {
-  const Word16 *at;
+  WholeByte(Bytes start, const Stored &) : at(start) {}
   int32_t operator()(size_t i) const { return at[i]; }
 };
 struct WholeInt {
-  const Int16 *at;
-  int32_t operator()(size_t i) const { return at[i]; }
+  Bytes at;
+  WholeInt(Bytes start, const Stored &) : at(start) {}
+  int32_t operator()(size_t i) const { return reinterpret_cast<const Int16 *>(at)[i]; }
+};
+struct LowBits {
+  Word16At word;
+  uint32_t mask;
+  LowBits(Bytes at, const Stored &s) : word{at}, mask(0xffffffffu >> s.right) {}
+  int32_t operator()(size_t i) const { return int32_t(word(i) & mask); }
 };
 
-template <class WordAt, class Use>
-inline void with_bits(const Stored &s, WordAt word, bool as_signed, Use use) {
-  if (as_signed)
-    use(Signed<WordAt>{word, s.left, s.right});
-  else
-    use(Unsigned<WordAt>{word, s.right - s.left, 0xffffffffu >> s.right});
-}
-
-/// Call `use` with a functor that yields the sample at an index; its bits alone unless as_signed.
-template <class Use>
-inline void with_sample(const Stored &s, Bytes row, bool as_signed, Use use) {
-  const Word16 *words = reinterpret_cast<const Word16 *>(row);
-  const bool whole = s.left == s.right;
-  if (s.word == Word::u8 && whole && s.left == 24 && !as_signed) return use(WholeByte{row});
-  if (s.word == Word::u16 && whole && s.left == 16) {
-    if (as_signed) return use(WholeInt{reinterpret_cast<const Int16 *>(row)});
-    return use(WholeWord{words});
+/// Call `use` with functors that yield the sample at an index, one for each of `rows`; a sample's
+/// bits without their sign unless as_signed.
+template <class Use, class... Rows>
+inline void with_samples(const Stored &s, bool as_signed, Use use, Rows... rows) {
+  const bool low = s.left == s.right;
+  if (s.word == Word::u8) {
+    if (as_signed) return use(Signed<Word8At>(rows, s)...);
+    if (low && s.left == 24) return use(WholeByte(rows, s)...);
+    return use(Unsigned<Word8At>(rows, s)...);
   }
-  if (s.word == Word::u8) return with_bits(s, Word8At{row}, as_signed, use);
-  if (s.word == Word::u16) return with_bits(s, Word16At{words}, as_signed, use);
-  with_bits(s, SwappedAt{words}, as_signed, use);
+  if (s.word == Word::u16) {
+    if (as_signed && low && s.left == 16) return use(WholeInt(rows, s)...);
+    if (as_signed) return use(Signed<Word16At>(rows, s)...);
+    if (low) return use(LowBits(rows, s)...);
+    return use(Unsigned<Word16At>(rows, s)...);
+  }
+  if (as_signed) return use(Signed<SwappedAt>(rows, s)...);
+  use(Unsigned<SwappedAt>(rows, s)...);
 }
 
 /// Display values on a line; base is a whole number, so that the difference is exact.
@@ -103,11 +107,11 @@ inline void map_floats(const Mapping &m, Bytes row, size_t count, float *__restr
 }
 
 /// One table, or the three of a palette. Gathers are slower than single loads, hence no vectors.
-template <class SampleAt>
+template <size_t tables, class SampleAt>
 #if defined(__GNUC__) && !defined(__clang__)
 __attribute__((optimize("no-tree-vectorize")))
 #endif
-void map_table(const Mapping &m, SampleAt sample, size_t count, size_t tables, float *__restrict out,
+void map_table(const Mapping &m, SampleAt sample, size_t count, float *__restrict out,
                size_t stride) {
   const float *table = m.table;
   const size_t size = m.table_size;
@@ -133,42 +137,76 @@ inline void map_ybr(const Mapping &m, YAt y_at, CbAt cb_at, CrAt cr_at, size_t c
   }
 }
 
-inline void map_ybr_stretch(const Plan &p, const Mapping &m, Bytes row, size_t count, float *out,
-                            size_t stride) {
+inline void map_ybr_row(const Plan &p, const Mapping &m, Bytes row, size_t count, float *out,
+                        size_t stride) {
   const Stored &s = p.stored;
   float *green = out + stride, *blue = green + stride;
-  with_sample(s, row, false, [&](auto at) {
-    if (s.packing == Packing::interleaved)
-      map_ybr(m, [at](size_t i) { return at(3 * i); }, [at](size_t i) { return at(3 * i + 1); },
-              [at](size_t i) { return at(3 * i + 2); }, count, out, green, blue);
-    else if (s.packing == Packing::ybr_422)
-      map_ybr(m, [at](size_t i) { return at(4 * (i / 2) + i % 2); },
-              [at](size_t i) { return at(4 * (i / 2) + 2); },
-              [at](size_t i) { return at(4 * (i / 2) + 3); }, count, out, green, blue);
-    else
-      with_sample(s, row + s.plane_bytes, false, [&](auto cb) {
-        with_sample(s, row + 2 * s.plane_bytes, false,
-                    [&](auto cr) { map_ybr(m, at, cb, cr, count, out, green, blue); });
-      });
-  });
+  if (s.packing == Packing::planar)
+    with_samples(
+        s, false, [&](auto y, auto cb, auto cr) { map_ybr(m, y, cb, cr, count, out, green, blue); },
+        row, row + s.plane_bytes, row + 2 * s.plane_bytes);
+  else if (s.packing == Packing::interleaved)
+    with_samples(
+        s, false,
+        [&](auto at) {
+          map_ybr(m, [at](size_t i) { return at(3 * i); }, [at](size_t i) { return at(3 * i + 1); },
+                  [at](size_t i) { return at(3 * i + 2); }, count, out, green, blue);
+        },
+        row);
+  else
+    with_samples(
+        s, false,
+        [&](auto at) {
+          map_ybr(m, [at](size_t i) { return at(4 * (i / 2) + i % 2); },
+                  [at](size_t i) { return at(4 * (i / 2) + 2); },
+                  [at](size_t i) { return at(4 * (i / 2) + 3); }, count, out, green, blue);
+        },
+        row);
 }
 
-/// Samples [from, from + count) of a row, mapped to `out`: all planes, `stride` floats apart.
-inline void map_stretch(const Plan &p, const Mapping &m, Bytes row, size_t from, size_t count,
-                        float *out, size_t stride) {
+/// Samples of a few rows, mapped to `out`, with floats from row to row and from plane to plane.
+struct Stretch {
+  Bytes row;  ///< its first sample in the first row
+  int32_t rows;
+  size_t count;
+  float *out;
+  size_t row_stride, plane_stride;
+};
+
+inline void map_stretch(const Plan &p, const Mapping &m, const Stretch &t) {
   const Stored &s = p.stored;
-  row += from * p.sample_bytes;
-  if (p.map == Map::ybr) return map_ybr_stretch(p, m, row, count, out, stride);
-  if (p.map == Map::table || p.map == Map::palette)
-    return with_sample(s, row, false, [&](auto at) {
-      map_table(m, at, count, p.map == Map::palette ? 3 : 1, out, stride);
+  const size_t bytes = t.count * p.sample_bytes, ahead = s.row_bytes * size_t(t.rows);
+  const auto each_row = [&](Bytes row, float *out, auto use) {
+    for (int32_t k = 0; k < t.rows; ++k, row += s.row_bytes, out += t.row_stride) {
+      // The next rows are asked for early: caches foresee only what follows along a row.
+      for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + ahead + at);
+      use(row, out);
+    }
+  };
+  if (p.map == Map::ybr)
+    return each_row(t.row, t.out, [&](Bytes row, float *out) {
+      map_ybr_row(p, m, row, t.count, out, t.plane_stride);
     });
-  for (int32_t plane = 0; plane < p.planes; ++plane, row += s.plane_bytes, out += stride) {
-    if (s.word == Word::f32)
-      map_floats(m, row, count, out);
-    else
-      with_sample(s, row, s.is_signed, [&](auto at) { map_line(m, at, count, out); });
+  if (p.map == Map::table || p.map == Map::palette) {
+    return each_row(t.row, t.out, [&](Bytes row, float *out) {
+      with_samples(
+          s, false,
+          [&](auto at) {
+            if (p.map == Map::table)
+              map_table<1>(m, at, t.count, out, t.plane_stride);
+            else
+              map_table<3>(m, at, t.count, out, t.plane_stride);
+          },
+          row);
+    });
   }
+  for (int32_t plane = 0; plane < p.planes; ++plane)
+    each_row(t.row + size_t(plane) * s.plane_bytes, t.out + size_t(plane) * t.plane_stride,
+             [&](Bytes row, float *out) {
+               if (s.word == Word::f32) return map_floats(m, row, t.count, out);
+               with_samples(
+                   s, s.is_signed, [&](auto at) { map_line(m, at, t.count, out); }, row);
+             });
 }
 
 }  // namespace

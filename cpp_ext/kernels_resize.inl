@@ -1,87 +1,7 @@
 // From rows of display values to the tensor: written once, compiled for each instruction set.
-// Sums have one order in all builds: down a column in ascending row order, along a row in 8 lanes
-// (tap k goes to lane k mod 8) that are joined by one fixed tree. No product is fused with a sum.
 namespace {
 
-constexpr int32_t kLanes = 8;
-typedef float Lanes __attribute__((vector_size(4 * kLanes)));
-typedef float LanesAt __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-
 constexpr float kRed = 0.299f, kGreen = 0.587f, kBlue = 0.114f;  // ITU-R BT.601 luma
-
-/// acc = fresh ? sum : acc + sum, with the rows of x in ascending order.
-template <int32_t rows, bool fresh>
-inline void add(const float *__restrict x, const float *weights, float *__restrict acc, size_t count) {
-  float w[rows];
-  for (int32_t k = 0; k < rows; ++k) w[k] = weights[k];
-  for (size_t i = 0; i < count; ++i) {
-    float sum = fresh ? 0.0f : acc[i];
-    for (int32_t k = 0; k < rows; ++k) sum += w[k] * x[size_t(k) * kTile + i];
-    acc[i] = sum;
-  }
-}
-
-template <bool fresh>
-inline void add_rows(int32_t rows, const float *x, const float *weights, float *acc, size_t count) {
-  static_assert(kBlock == 4, "one case for each number of rows");
-  switch (rows) {
-    case 1: return add<1, fresh>(x, weights, acc, count);
-    case 2: return add<2, fresh>(x, weights, acc, count);
-    case 3: return add<3, fresh>(x, weights, acc, count);
-    case 4: return add<4, fresh>(x, weights, acc, count);
-  }
-}
-
-/// Sums of taps * row over `taps` taps, a multiple of 8, in 8 lanes.
-inline Lanes lane_sums(const float *row, const float *weights, int32_t taps) {
-  Lanes sum = {};
-  for (int32_t k = 0; k < taps; k += kLanes)
-    sum = sum + *reinterpret_cast<const LanesAt *>(weights + k) *
-                    *reinterpret_cast<const LanesAt *>(row + k);
-  return sum;
-}
-
-typedef int32_t Order __attribute__((vector_size(4 * kLanes)));
-#if defined(__clang__)
-#define MEDGE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define MEDGE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Order{__VA_ARGS__})
-#endif
-
-/// ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)) of each of 8 sums.
-inline Lanes join(const Lanes *s) {
-  Lanes halves[4], quarters[2];
-  for (int32_t i = 0; i < 4; ++i)
-    halves[i] = MEDGE_SHUFFLE(s[i], s[i + 4], 0, 1, 2, 3, 8, 9, 10, 11) +
-                MEDGE_SHUFFLE(s[i], s[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  for (int32_t i = 0; i < 2; ++i)
-    quarters[i] = MEDGE_SHUFFLE(halves[2 * i], halves[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
-                  MEDGE_SHUFFLE(halves[2 * i], halves[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
-  return MEDGE_SHUFFLE(quarters[0], quarters[1], 0, 2, 8, 10, 4, 6, 12, 14) +
-         MEDGE_SHUFFLE(quarters[0], quarters[1], 1, 3, 9, 11, 5, 7, 13, 15);
-}
-
-/// Resize one plane of a row along, 8 outputs at a time; the last 8 may repeat some.
-inline void resize_along(const Axis &h, const float *row, float *out) {
-  const size_t taps = size_t(h.taps);
-  if (h.size < kLanes) {
-    for (int32_t x = 0; x < h.size; ++x) {
-      const Lanes sums[kLanes] = {lane_sums(row + h.first[x], h.weights + size_t(x) * taps, h.taps)};
-      out[x] = join(sums)[0];
-    }
-    return;
-  }
-  for (int32_t x = 0;; x = x + 2 * kLanes <= h.size ? x + kLanes : h.size - kLanes) {
-    const int32_t *first = h.first + x;
-    const float *weights = h.weights + size_t(x) * taps;
-    Lanes sums[kLanes];
-#pragma GCC unroll 8
-    for (int32_t i = 0; i < kLanes; ++i)
-      sums[i] = lane_sums(row + first[i], weights + size_t(i) * taps, h.taps);
-    *reinterpret_cast<LanesAt *>(out + x) = join(sums);
-    if (x + kLanes == h.size) return;
-  }
-}
 
 /// One accumulated row to the planes of the picture; where they already are, no copy is made.
 inline void pick_planes(const Plan &p, const float *acc, const float *planes[3]) {
@@ -202,9 +122,7 @@ inline void push_block(const Plan &p, const Mapping &m, Progress &s, Bytes data,
   const size_t plane_stride = size_t(kBlock) * kTile;
   for (size_t from = 0; from < size_t(p.samples); from += kTile) {
     const size_t left = size_t(p.samples) - from, n = left < kTile ? left : kTile;
-    for (int32_t k = 0; k < count; ++k)
-      map_stretch(p, m, data + size_t(k) * p.stored.row_bytes, from, n,
-                  p.mapped + size_t(k) * kTile, plane_stride);
+    map_stretch(p, m, {data + from * p.sample_bytes, count, n, p.mapped, kTile, plane_stride});
     for (int32_t y = s.next; y < v.size && v.first[y] < r + count; ++y) {
       const int32_t begin = v.first[y] > r ? v.first[y] : r;
       const int32_t end = end_of(v, y) < r + count ? end_of(v, y) : r + count;
@@ -227,7 +145,7 @@ inline void push_block(const Plan &p, const Mapping &m, Progress &s, Bytes data,
 inline void pull_row(const Plan &p, const Mapping &m, Progress &s, Bytes row, int32_t r, void *out) {
   const Axis &v = p.vertical;
   const size_t all = size_t(p.planes) * p.stride;
-  map_stretch(p, m, row, 0, size_t(p.samples), slot(p, r), p.stride);
+  map_stretch(p, m, {row, 1, size_t(p.samples), slot(p, r), 0, p.stride});
   for (; s.next < v.size && end_of(v, s.next) <= r + 1; ++s.next) {
     float *__restrict sum = p.mapped;
     for (size_t i = 0; i < all; ++i) sum[i] = 0.0f;

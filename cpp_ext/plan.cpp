@@ -172,8 +172,9 @@ void OwnPlan::make_scratch() {
   const size_t row = size_t(p.planes) * p.stride;
   const size_t picked = p.pick == Pick::planes ? 0 : size_t(p.colours) * p.stride;
   const size_t mapped = std::max(row, 3 * size_t(kBlock) * kTile);
-  scratch_.assign(size_t(p.slots) * row + mapped + picked + 3 * size_t(p.tensor.width), 0.0f);
-  p.kept = scratch_.data();
+  // All but the lines are whole cache lines, so that no vector lies across two of them.
+  scratch_.assign(size_t(p.slots) * row + mapped + picked + 3 * size_t(p.tensor.width) + 15, 0.0f);
+  p.kept = scratch_.data() + (64 - reinterpret_cast<uintptr_t>(scratch_.data()) % 64) % 64 / 4;
   p.mapped = p.kept + size_t(p.slots) * row;
   p.picked = p.mapped + mapped;
   p.line = p.picked + picked;
