@@ -32,7 +32,13 @@ def cleaned(model: onnx.ModelProto) -> bytes:
     check_graph(MODEL, raw)
     try:
         onnx.checker.check_model(raw, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    # The checker's own classes, and what becomes of its words when they quote damaged bytes.
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise BundleError(
             "graph",
             f"ONNX {onnx.__version__} finds the exported graph invalid ({type(error).__name__}). "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -30,9 +31,39 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, list[str]]:
         model = onnx.load_from_string(raw)
     except Exception:  # protobuf's class differs between its implementations
         raise _unreadable(path, "is not an ONNX file, or is damaged") from None
+    # protobuf hands out as bytes what is no UTF-8.
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise _unreadable(path, "holds a name that is no UTF-8 text, so it is damaged")
     if not model.graph.node or not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
         raise _unreadable(path, "is not an ONNX file, or holds no node of ONNX's own")
     return model, _take_in(model, path)
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Yield every text that means something."""
+    for opset in model.opset_import:
+        yield opset.domain
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+        yield from _texts_of_nodes(function.node)
+    yield from _texts_of_graph(model.graph)
+
+
+def _texts_of_graph(graph: onnx.GraphProto) -> Iterator[object]:
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from _texts_of_nodes(graph.node)
+
+
+def _texts_of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[object]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _texts_of_graph(inner)
 
 
 def _take_in(model: onnx.ModelProto, path: Path) -> list[str]:

@@ -146,7 +146,8 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _type_name(kind: int) -> str:
-    return str(TensorProto.DataType.Name(kind)).lower()
+    known = kind in TensorProto.DataType.values()
+    return str(TensorProto.DataType.Name(kind)).lower() if known else f"of unknown type {kind}"
 
 
 def _told(dims: Sequence[int | None]) -> str:
