@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import numpy as np
 from pairs import ratio, sample, show, verdict
 from pydicom.data import get_testdata_file
 
@@ -68,9 +69,9 @@ def main() -> None:
     show(found, "script by hand")
     cold = ratio(found["medge run one.dcm"], found["script by hand"]).median
     verdict("medge run / script by hand", cold, "<= 1.15", cold <= 1.15)
-    seconds = sorted(found["medge run one.dcm"])[10] / 1e9
+    seconds = float(np.median(found["medge run one.dcm"])) / 1e9
     verdict("medge run one.dcm, s", seconds, "<= 0.9", seconds <= 0.9)
-    version = sorted(found["medge --version"])[10] / 1e9
+    version = float(np.median(found["medge --version"])) / 1e9
     verdict("medge --version, s", version, "<= 0.1", version <= 0.1)
 
 
