@@ -16,7 +16,7 @@ from export_kit import SPEC, export, write_spec
 from onnx import TensorProto, helper, numpy_helper
 
 from medge.engine.bundle import open_bundle
-from medge.errors import BundleError, GateError, MedgeError, StorageError, UsageError
+from medge.errors import BundleError, GateError, StorageError, UsageError
 
 SMALL = {**SPEC["input"], "height": 8, "width": 8}
 
@@ -200,7 +200,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, raw: bytes | None, said
 
 
 def test_damaged_files_are_refused_or_become_whole_bundles(tmp_path: Path) -> None:
-    """One to three bytes changed, some files cut: an error of medge each, or a bundle that opens."""
+    """One to three bytes changed, some files cut: an error of medge, or a bundle that opens."""
     random = np.random.default_rng(7)
     whole, spec = np.frombuffer(tiny_graph(), "u1"), spec_8(tmp_path)
     written = 0
@@ -213,11 +213,10 @@ def test_damaged_files_are_refused_or_become_whole_bundles(tmp_path: Path) -> No
         source = put(tmp_path, raw.tobytes())
         try:
             report = export(tmp_path, source, spec=spec, overwrite=True)
-        except MedgeError as error:
-            assert error.exit_code in (2, 4, 8)
-        else:
-            written += 1
-            open_bundle(report.path).close()
+        except (UsageError, BundleError, GateError):
+            continue
+        written += 1
+        open_bundle(report.path).close()
     assert 5 < written < 50
 
 
