@@ -9,5 +9,6 @@ NB_MODULE(_native, m) {
   bind_drop_fourth(m);
   bind_graph_scan(m);
   bind_finite(m);
+  bind_palette_segments(m);
   bind_plan(m);
 }

@@ -57,6 +57,15 @@ def all_finite(values: Annotated[NDArray[numpy.float32], dict(order='C', device=
     Whether no value of a float32 array, C-contiguous and of any shape, is NaN or Inf.
     """
 
+def expand_segments(numbers: Annotated[NDArray[numpy.uint16], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint16], dict(shape=(None,), order='C', device='cpu')], bytes: bool) -> tuple[int, int, int]:
+    """
+    Expand a segmented palette (PS3.3 C.7.9.2) to `out`, uint16; `bytes`: numbers were 8 bits.
+
+    Returns (status, entries written, type of the last segment); status 0: complete, 1: ends
+    inside a segment, 2: an empty segment, 3: a segment type that may not be there, 4: a line
+    from nowhere, 5: more entries than `out` has, 6: fewer entries, or numbers left over.
+    """
+
 def kernels() -> str:
     """Name of the build of the pixel kernels in use."""
 

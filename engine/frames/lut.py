@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from medge._native import expand_segments
 from medge.engine.frames import tags
 from medge.engine.frames.frame import Lut, Palette
 from medge.engine.frames.header import Fields
@@ -12,7 +13,14 @@ from medge.engine.frames.image_pixel import missing
 from medge.engine.frames.tags import Tag
 from medge.errors import InputError
 
-_DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
+_WRONG = {  # what the status of expand_segments means
+    1: "ends inside a segment",
+    2: "has an empty segment",
+    3: "has a segment of type {kind}",
+    4: "begins with a line from nowhere",
+    5: "expands to more than the {count} entries promised",
+    6: "expands to {done} entries; {count} were promised",
+}
 _Words = npt.NDArray[np.uint16]
 
 
@@ -97,81 +105,10 @@ def _expand(fields: Fields, tag: Tag, count: int, bits: int) -> _Words:
     if found is None or (bits > 8 and len(found[0]) % 2):
         raise missing(tag)
     data, big = found
-    if bits == 8:
-        numbers = _bytes_of(data, big).tolist()
-    else:
-        numbers = np.frombuffer(data, ">u2" if big else "<u2").tolist()
-    expanded = _Segments(tag, numbers, count, bits).expand()
-    return _within(tag, np.array(expanded, np.uint16), bits)
-
-
-class _Segments:
-    """The segments of one table, and what they have expanded to so far."""
-
-    def __init__(self, tag: Tag, numbers: list[int], count: int, bits: int) -> None:
-        self._tag = tag
-        self._numbers = numbers
-        self._count = count
-        self._offset_parts = 4 if bits == 8 else 2  # an offset is 32 bits wide
-        self._out: list[int] = []
-
-    def expand(self) -> list[int]:
-        end = len(self._numbers)
-        at = 0
-        # One trailing zero byte makes the length of an 8-bit table even.
-        while at < end and len(self._out) < self._count:
-            at = self._segment(at, allow_indirect=True)
-        if len(self._out) != self._count or end - at > 1:
-            raise self._wrong(f"expands to {len(self._out)} entries; {self._count} were promised")
-        return self._out
-
-    def _segment(self, at: int, allow_indirect: bool) -> int:
-        if at + 2 >= len(self._numbers):
-            raise self._wrong("ends inside a segment")
-        kind, length = self._numbers[at], self._numbers[at + 1]
-        at += 2
-        if length == 0:  # would let a small file ask for endless work
-            raise self._wrong("has an empty segment")
-        if kind == _DISCRETE:
-            self._append(self._take(at, length))
-            return at + length
-        if kind == _LINEAR:
-            self._line(length, self._numbers[at])
-            return at + 1
-        if kind == _INDIRECT and allow_indirect:
-            self._copy(length, self._take(at, self._offset_parts))
-            return at + self._offset_parts
-        raise self._wrong(f"has a segment of type {kind}")
-
-    def _line(self, length: int, target: int) -> None:
-        """Straight line from the entry before to ``target``, which becomes the last entry."""
-        if not self._out:
-            raise self._wrong("begins with a line from nowhere")
-        begin = self._out[-1]
-        if begin == target:
-            self._append([target] * length)
-            return
-        step = (target - begin) / length
-        self._append([round(begin + step * place) for place in range(1, length)])
-        self._append([target])
-
-    def _copy(self, segments: int, parts: list[int]) -> None:
-        width = 16 if self._offset_parts == 2 else 8
-        offset = sum(part << (width * place) for place, part in enumerate(parts))
-        at = offset // (1 if width == 8 else 2)
-        for _ in range(segments):
-            at = self._segment(at, allow_indirect=False)  # C.7.9.2.3 forbids nesting
-
-    def _append(self, values: list[int]) -> None:
-        if len(self._out) + len(values) > self._count:
-            raise self._wrong(f"expands to more than the {self._count} entries promised")
-        self._out += values
-
-    def _take(self, at: int, length: int) -> list[int]:
-        taken = self._numbers[at : at + length]
-        if len(taken) != length:
-            raise self._wrong("ends inside a segment")
-        return taken
-
-    def _wrong(self, what: str) -> InputError:
-        return InputError("lut", f"{self._tag} {what}. Export the file again.")
+    numbers = _bytes_of(data, big) if bits == 8 else np.frombuffer(data, ">u2" if big else "<u2")
+    values = np.zeros(count, np.uint16)
+    status, done, kind = expand_segments(numbers.astype(np.uint16), values, bits == 8)
+    if status:
+        wrong = _WRONG[status].format(done=done, count=count, kind=kind)
+        raise InputError("lut", f"{tag} {wrong}. Export the file again.")
+    return _within(tag, values, bits)
