@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -45,6 +46,17 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data: tuple[Data, ...] = ()
     metrics: tuple[Metric, ...] = ()
     arguments: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        names = [self.input.name, *(output.name for output in self.outputs)]
+        if len(set(names)) != len(names):
+            raise ValueError("input and outputs need names that all differ")
+        if self.manifest_task != "multi-task" and len(self.outputs) > 1:
+            raise ValueError(f"task {self.manifest_task!r} takes one output")
+        if self.manifest_task not in ("multi-task", self.outputs[0].task):
+            raise ValueError(
+                f"task is {self.manifest_task!r}, that of its output {self.outputs[0].task!r}"
+            )
 
     @property
     def manifest_task(self) -> Task:
@@ -89,11 +101,13 @@ def read_spec(
         _add_classes(said, classes)
     if task is not None:
         _set_task(said, task)
+    for key in said.keys() - {"arguments"}:
+        if not _all_finite(said[key]):
+            raise UsageError(
+                "spec-invalid", f"{path.name}: `{_plain(key)}` holds nan or inf. Write a number."
+            )
     try:
-        spec = msgspec.convert(said, Spec)
-        if spec.manifest_task != "multi-task" and len(spec.outputs) > 1:
-            raise msgspec.ValidationError(f"Task {spec.manifest_task} takes one output - at `task`")
-        return spec
+        return msgspec.convert(said, Spec)
     except msgspec.ValidationError as error:
         raise UsageError("spec-invalid", f"{path.name}: {_explained(str(error))}") from None
 
@@ -108,6 +122,15 @@ def _parse(path: Path) -> dict[str, Any]:
             "spec-invalid", f"{path.name} is not TOML{where}. Compare it with --print-spec."
         ) from None
     return said
+
+
+def _all_finite(said: Any) -> bool:
+    """Whether every number is one; a manifest cannot write nan and inf, which TOML can."""
+    if isinstance(said, dict):
+        return all(_all_finite(value) for value in said.values())
+    if isinstance(said, list):
+        return all(_all_finite(value) for value in said)
+    return not isinstance(said, float) or math.isfinite(said)
 
 
 def _add_classes(said: dict[str, Any], path: Path) -> None:

@@ -81,6 +81,9 @@ def test_all_that_a_manifest_says_of_use_and_data_can_be_specified() -> None:
         ({"licence": None}, "missing required field `licence`"),
         ({"version": "one"}, "`$.version`"),
         ({"task": "regression"}, "regression"),
+        ({"task": "multi-label"}, "task is 'multi-label', that of its output 'single-label'"),
+        ({"outputs": [{"name": "image", "classes": ["a", "b"]}]}, "need names that all differ"),
+        ({"outputs": [SPEC["outputs"][0]] * 2}, "need names that all differ"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(
@@ -91,6 +94,14 @@ def test_a_mistake_is_named_with_its_place(
     assert caught.value.rule == "spec-invalid"
     assert "spec.toml" in caught.value.message
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize("line", ["golden_tolerance = inf", "metrics = [{ value = nan }]"])
+def test_numbers_are_finite(tmp_path: Path, line: str) -> None:
+    path = write_spec(tmp_path)
+    path.write_text(f"{line}\n{path.read_text()}")
+    with pytest.raises(UsageError, match=r"`(golden_tolerance|metrics)` holds nan or inf"):
+        read_spec(path)
 
 
 def test_what_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
