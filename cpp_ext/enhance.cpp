@@ -2,7 +2,6 @@
 #include "enhance.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 namespace medge {
@@ -11,24 +10,58 @@ namespace {
 
 constexpr int32_t kLevels = 256;
 
-uint8_t saturate(float x) {  // rounds half to even, as cvRound
-  return uint8_t(std::clamp(int32_t(std::nearbyint(x)), 0, 255));
+/// Rounds half to even, as cvRound: beyond 2^23 a float has no fraction. No call, unlike nearbyint.
+inline uint8_t saturate(float x) {
+  return uint8_t((std::clamp(x, 0.0f, 255.0f) + 8388608.0f) - 8388608.0f);
 }
 
-/// Median of a square of odd side; pixels outside repeat the border (BORDER_REPLICATE).
+typedef uint8_t Pixels __attribute__((vector_size(16)));
+typedef uint8_t PixelsAt __attribute__((vector_size(16), aligned(1), may_alias));
+
+inline void order(Pixels &a, Pixels &b) {
+  const Pixels low = a < b ? a : b;
+  b = a < b ? b : a;
+  a = low;
+}
+
+/// Medians of `count` values at 16 places. Of count / 2 + 2 values neither the smallest nor the
+/// largest is the median: both are dropped for the next value, until three are left.
+template <int32_t count>
+inline Pixels median_of(const Pixels *near) {
+  Pixels held[count / 2 + 2];
+  int32_t first = 0, taken = count / 2 + 2;
+  for (int32_t i = 0; i < taken; ++i) held[i] = near[i];
+  const int32_t last = taken - 1;
+  for (;;) {
+    for (int32_t i = first + 1; i <= last; ++i) order(held[first], held[i]);
+    for (int32_t i = first + 1; i < last; ++i) order(held[i], held[last]);
+    if (last - first == 2) return held[first + 1];
+    held[last] = near[taken++];
+    ++first;
+  }
+}
+
+/// Median of a square of odd side; pixels outside repeat the border (BORDER_REPLICATE). `copy` holds
+/// the picture with its margins, and 16 bytes more than are read.
+template <int32_t side>
 void median(const Enhance &e, uint8_t *picture) {
-  const int32_t reach = e.median / 2, half = e.median * e.median / 2;
-  std::memcpy(e.copy, picture, size_t(e.height) * size_t(e.width));
-  uint8_t near[25];
+  const int32_t reach = side / 2;
+  const size_t stride = size_t(e.width + 2 * reach);
+  for (int32_t y = -reach; y < e.height + reach; ++y) {
+    const uint8_t *row = picture + size_t(std::clamp(y, 0, e.height - 1)) * size_t(e.width);
+    uint8_t *to = e.copy + size_t(y + reach) * stride;
+    std::memset(to, row[0], size_t(reach));
+    std::memcpy(to + reach, row, size_t(e.width));
+    std::memset(to + reach + e.width, row[e.width - 1], size_t(reach));
+  }
   for (int32_t y = 0; y < e.height; ++y)
-    for (int32_t x = 0; x < e.width; ++x) {
-      uint8_t *to = near;
-      for (int32_t dy = -reach; dy <= reach; ++dy) {
-        const uint8_t *row = e.copy + size_t(std::clamp(y + dy, 0, e.height - 1)) * size_t(e.width);
-        for (int32_t dx = -reach; dx <= reach; ++dx) *to++ = row[std::clamp(x + dx, 0, e.width - 1)];
-      }
-      std::nth_element(near, near + half, to);
-      *picture++ = near[half];
+    for (int32_t x = 0; x < e.width; x += 16) {
+      Pixels near[side * side];
+      for (int32_t i = 0; i < side * side; ++i)
+        near[i] = *reinterpret_cast<const PixelsAt *>(e.copy + size_t(y + i / side) * stride +
+                                                      size_t(x + i % side));
+      const Pixels found = median_of<side * side>(near);
+      std::memcpy(picture + size_t(y) * size_t(e.width) + x, &found, size_t(std::min(e.width - x, 16)));
     }
 }
 
@@ -97,7 +130,8 @@ struct Between {
 
 Between between(int32_t i, float inverse, int32_t tiles) {
   const float at = float(i) * inverse - 0.5f;
-  const int32_t below = int32_t(std::floor(at));
+  int32_t below = int32_t(at);
+  below -= at < float(below);  // floor, without a call
   return {std::max(below, 0), std::min(below + 1, tiles - 1), at - float(below)};
 }
 
@@ -121,7 +155,8 @@ void clahe(const Enhance &e, uint8_t *picture) {
 }  // namespace
 
 void enhance(const Enhance &plan, uint8_t *picture) noexcept {
-  if (plan.median != 0) median(plan, picture);
+  if (plan.median == 3) median<3>(plan, picture);
+  if (plan.median == 5) median<5>(plan, picture);
   if (plan.histogram) equalize(plan, picture);
   if (plan.tiles != 0) clahe(plan, picture);
 }

@@ -13,7 +13,7 @@ struct Enhance {
   int32_t tiles;            ///< CLAHE: tiles along each axis; 0: none
   int32_t clip;             ///< CLAHE: most pixels of a tile with one value, before redistribution
   int32_t tile_height, tile_width;
-  uint8_t *copy;            ///< height x width, for the median
+  uint8_t *copy;            ///< (height + 4) x (width + 4) and 32 more, for the median
   uint8_t *tables;          ///< tiles x tiles x 256
 };
 

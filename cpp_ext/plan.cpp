@@ -181,10 +181,11 @@ void OwnPlan::make_scratch() {
   if (enhance_.median == 0 && !enhance_.histogram && enhance_.tiles == 0) return;
   require(p.colours == 1, "only gray pictures are enhanced");
   const size_t pixels = size_t(p.tensor.height) * size_t(p.tensor.width);
-  enhanced_.assign(2 * pixels + size_t(enhance_.tiles) * size_t(enhance_.tiles) * 256, 0);
+  const size_t copy = (size_t(p.tensor.height) + 4) * (size_t(p.tensor.width) + 4) + 32;
+  enhanced_.assign(pixels + copy + size_t(enhance_.tiles) * size_t(enhance_.tiles) * 256, 0);
   p.enhanced = enhanced_.data();
   enhance_.copy = p.enhanced + pixels;
-  enhance_.tables = enhance_.copy + pixels;
+  enhance_.tables = enhance_.copy + copy;
 }
 
 void OwnPlan::set_line(float base, float scale, float offset) {
