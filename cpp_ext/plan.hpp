@@ -63,6 +63,9 @@ class OwnPlan {
   void set_table(const float *table, size_t size);
   /// Prepare one picture; needs no Python and allocates nothing.
   void run(const uint8_t *stored, void *out) noexcept;
+  /// The same of a picture in a file, read in bands of rows that stay in the cache. Returns 0, an
+  /// errno, or -1 when the file ends early. Not for planar pictures. Allocates when it is the first.
+  int run_file(int fd, uint64_t offset, void *out);
   /// Count the samples of one plane by their stored bits.
   void histogram(const uint8_t *stored, int32_t plane, uint32_t *counts) const noexcept;
 
@@ -79,6 +82,7 @@ class OwnPlan {
   void set_pick(const PlanSpec &spec);
   void set_tensor(const PlanSpec &spec);
   void make_scratch();
+  void finish(void *out) noexcept;
 
   const Kernels &build_;
   OwnAxis vertical_, horizontal_;
@@ -89,7 +93,7 @@ class OwnPlan {
   int32_t rows_ = 0;
   size_t word_bytes_ = 0, stored_bytes_ = 0, stored_pixels_ = 0, patterns_ = 0;
   std::vector<float> table_, scratch_;
-  std::vector<uint8_t> enhanced_;
+  std::vector<uint8_t> enhanced_, band_;
 };
 
 }  // namespace medge

@@ -110,15 +110,28 @@ const uint8_t *checked(const OwnPlan &self, const Picture &stored) {
   return static_cast<const uint8_t *>(stored.data());
 }
 
-void run(OwnPlan &self, Picture stored, Out out) {
-  const uint8_t *data = checked(self, stored);
+/// The tensor's memory, checked.
+void *room_in(const OwnPlan &self, const Out &out) {
   if (!self.ready()) throw nb::value_error("set_line or set_table comes first");
   const auto type = self.plan().tensor.bytes ? nb::dtype<uint8_t>() : nb::dtype<float>();
   if (out.size() != self.values() || out.dtype() != type)
     throw nb::value_error("out has not the size or the type of the tensor");
-  void *to = out.data();
+  return out.data();
+}
+
+void run(OwnPlan &self, Picture stored, Out out) {
+  const uint8_t *data = checked(self, stored);
+  void *to = room_in(self, out);
   nb::gil_scoped_release release;
   self.run(data, to);
+}
+
+int run_file(OwnPlan &self, int fd, uint64_t offset, Out out) {
+  void *to = room_in(self, out);
+  if (self.plan().stored.packing == Packing::planar)
+    throw nb::value_error("planar pictures are not read in bands");
+  nb::gil_scoped_release release;
+  return self.run_file(fd, offset, to);
 }
 
 void histogram(const OwnPlan &self, Picture stored, int32_t plane, Counts counts) {
@@ -178,6 +191,11 @@ void bind_plan(nb::module_ &m) {
            nb::sig("def run(self, stored: numpy.typing.NDArray[typing.Any], "
                    "out: numpy.typing.NDArray[typing.Any]) -> None"),
            "Prepare one picture into `out`. Allocates nothing and releases the GIL.")
+      .def("run_file", &run_file, "fd"_a, "offset"_a, "out"_a.noconvert(),
+           nb::sig("def run_file(self, fd: int, offset: int, "
+                   "out: numpy.typing.NDArray[typing.Any]) -> int"),
+           "Prepare one picture that begins at `offset` of an open file, not a planar one, reading\n"
+           "only the rows that count. Returns 0, an errno, or -1 when the file ends early.")
       .def("histogram", &histogram, "stored"_a.noconvert(), "plane"_a, "counts"_a.noconvert(),
            nb::sig("def histogram(self, stored: numpy.typing.NDArray[typing.Any], plane: int, "
                    "counts: numpy.typing.NDArray[numpy.uint32]) -> None"),

@@ -103,6 +103,12 @@ class Plan:
         Prepare one picture into `out`. Allocates nothing and releases the GIL.
         """
 
+    def run_file(self, fd: int, offset: int, out: numpy.typing.NDArray[Any]) -> int:
+        """
+        Prepare one picture that begins at `offset` of an open file, not a planar one, reading
+        only the rows that count. Returns 0, an errno, or -1 when the file ends early.
+        """
+
     def histogram(self, stored: numpy.typing.NDArray[Any], plane: int, counts: numpy.typing.NDArray[numpy.uint32]) -> None:
         """
         Count the samples of one plane by their stored bits, uint32 (2 ** bits_stored,).

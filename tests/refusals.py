@@ -18,7 +18,7 @@ def read_all(path: Path, asked: Asked | None = None) -> None:
     """Open a study and read every frame."""
     with open_study(path, asked) as study:
         for index in range(study.frame_count):
-            study.frame(index)
+            assert study.frame(index).stored.size
 
 
 def refusal(path: Path, asked: Asked | None = None) -> InputError:

@@ -50,6 +50,7 @@ def test_modality_and_voi_luts_map_as_pydicom_maps(path: Path, syntax: str, firs
     made.make(path, syntax=syntax, pixels=pixels, tags=tags)
     with open_study(path) as study:
         frame = study.frame(0)
+        values = sample_values(frame)
     meaning = frame.meaning
     assert isinstance(meaning.modality, Lut)
     assert meaning.modality.bits == 16
@@ -59,7 +60,7 @@ def test_modality_and_voi_luts_map_as_pydicom_maps(path: Path, syntax: str, firs
         warnings.simplefilter("ignore")
         dataset = read_with_pydicom(path)
         theirs = apply_modality_lut(pixels, dataset)
-        ours = apply_lut(sample_values(frame), meaning.modality)
+        ours = apply_lut(values, meaning.modality)
         np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_array_equal(
             apply_lut(ours.astype(int), meaning.voi[0]), apply_voi_lut(theirs, dataset)

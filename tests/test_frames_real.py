@@ -161,8 +161,9 @@ def test_the_chest_picture_without_meta_is_read_when_its_syntax_is_named() -> No
     path = shared("CR-MONO1-10-chest.dcm")
     with open_study(path, Asked(assume_syntax="1.2.840.10008.1.2")) as study:
         frame = study.frame(0)
+        stored = frame.stored
     raw = np.frombuffer(path.read_bytes()[-2 * 440 * 440 :], "<u2").reshape(440, 440)
-    np.testing.assert_array_equal(frame.stored, raw)
+    np.testing.assert_array_equal(stored, raw)
     assert frame.meaning.inverted
     assert frame.meaning.bits_stored == 10
     assert study.context.modality == "CR"
@@ -218,8 +219,9 @@ def test_tables_of_real_files_map_as_pydicom_maps(name: str) -> None:
     dataset = read_with_pydicom(path)
     with open_study(path) as study:
         frame = study.frame(0)
+        values = sample_values(frame)
     table = frame.meaning.modality if name.startswith("m") else frame.meaning.voi[0]
     assert isinstance(table, Lut)
     apply = apply_modality_lut if name.startswith("m") else apply_voi
     theirs = apply(pydicom_pixels(path)[0], dataset)
-    np.testing.assert_array_equal(apply_lut(sample_values(frame), table), theirs)
+    np.testing.assert_array_equal(apply_lut(values, table), theirs)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+# Reads from a file descriptor and an offset; returns 0, an errno, or -1 when the file ends early.
+Reader: TypeAlias = Callable[[int, int], int]
 Stored: TypeAlias = npt.NDArray[Any]  # uint8, int8, uint16, int16 or float32; see Frame.stored
 
 
@@ -107,6 +110,21 @@ class Meaning:
     regions: tuple[Region, ...] = ()
 
 
+class Unread(Protocol):
+    """Stored values that are still in their file, row after row, not planar.
+
+    Both methods raise InputError when the file does not hold them any more.
+    """
+
+    dtype: np.dtype[Any]
+
+    def read(self) -> Stored:
+        """Return the values; the first call reads them."""
+
+    def pour(self, reader: Reader) -> None:
+        """Let ``reader`` read them in its own way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture. ``stored`` may be a view that is valid only until the next frame is read.
@@ -116,8 +134,13 @@ class Frame:
     """
 
     index: int
-    stored: Stored
+    values: Stored | Unread
     meaning: Meaning
+
+    @property
+    def stored(self) -> Stored:
+        """The stored values, read from the file when that was not done before."""
+        return self.values if isinstance(self.values, np.ndarray) else self.values.read()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
-"""Frames of uncompressed DICOM: read one at a time into one buffer, without interpreting them."""
+"""Frames of uncompressed DICOM: one at a time, in their file or one buffer, not interpreted."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from medge.engine.frames import tags
 from medge.engine.frames.asked import Asked
-from medge.engine.frames.frame import Frame
+from medge.engine.frames.frame import Frame, Packing, Reader, Stored
 from medge.engine.frames.header import UNDEFINED, PixelElement
 from medge.engine.frames.image_pixel import ImagePixel
 from medge.engine.frames.meaning import Meanings
@@ -49,9 +51,21 @@ class NativeFrames:
             for shift in ((0, 1) if words_swapped else (0,))
         )
         self._target = buffer.data
+        self._in_rows = not words_swapped and pixel.packing is not Packing.PLANAR
 
     def frame(self, index: int) -> Frame:
-        """Read one frame; the view is valid until the next call."""
+        """Return one frame; its view is valid until the next call.
+
+        Samples that lie row after row in a file are not read yet, see ``Unread``.
+        """
+        if self._in_rows and isinstance(self._source, Source):
+            self._source.check_unchanged()
+            begin = self._offset + index * self._frame_bytes
+            unread = _InFile(self._source, begin, self._target[: self._frame_bytes], self._views[0])
+            return Frame(index, unread, self._meanings.of(index))
+        return Frame(index, self._read(index), self._meanings.of(index))
+
+    def _read(self, index: int) -> Stored:
         begin = index * self._frame_bytes
         shift = begin % 2 if self._words_swapped else 0
         stop = begin + self._frame_bytes
@@ -62,7 +76,29 @@ class NativeFrames:
         self._source.check_unchanged()
         if self._words_swapped:
             self._buffer[: stop - begin].view(np.uint16).byteswap(inplace=True)
-        return Frame(index, self._views[shift], self._meanings.of(index))
+        return self._views[shift]
+
+
+class _InFile:
+    """The samples of one frame, at an offset of a file (Unread)."""
+
+    def __init__(self, source: Source, offset: int, target: memoryview, view: Stored) -> None:
+        self.dtype: np.dtype[Any] = view.dtype
+        self._source = source
+        self._offset = offset
+        self._target: memoryview | None = target
+        self._view = view
+
+    def read(self) -> Stored:
+        if self._target is not None:
+            self._source.read_into(self._target, self._offset)
+            self._source.check_unchanged()
+            self._target = None
+        return self._view
+
+    def pour(self, reader: Reader) -> None:
+        self._source.pour(reader, self._offset)
+        self._source.check_unchanged()
 
 
 def _whole_frames(

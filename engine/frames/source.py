@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from medge.errors import InputError
@@ -68,6 +69,17 @@ class Source:
             if count == 0:
                 raise _changed()
             done += count
+
+    def pour(self, reader: Callable[[int, int], int], offset: int) -> None:
+        """Let ``reader`` read from the file descriptor and an offset.
+
+        It returns 0, an errno, or -1 when the file ended early; InputError for the last two.
+        """
+        status = reader(self.fd, offset)
+        if status < 0:
+            raise _changed()
+        if status:
+            raise _cannot_read(OSError(status, os.strerror(status)))
 
     def check_unchanged(self) -> None:
         """Raise InputError when size or modification time differ from when it was opened.

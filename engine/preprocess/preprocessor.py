@@ -69,11 +69,15 @@ class Preprocessor:
         """
         if out.shape != self._spec.shape:
             raise ValueError(f"out has shape {out.shape}; expected {self._spec.shape}")
-        stored = frame.stored
-        if frame.meaning is not self._meaning or stored.dtype != self._dtype:
+        values = frame.values
+        if frame.meaning is not self._meaning or values.dtype != self._dtype:
             self._meaning = None  # stays so when the new one is refused
-            self._enter(frame.meaning, stored.dtype)
-            self._meaning, self._dtype = frame.meaning, stored.dtype
+            self._enter(frame.meaning, values.dtype)
+            self._meaning, self._dtype = frame.meaning, values.dtype
+        if not (self._looks or isinstance(values, np.ndarray)):
+            values.pour(lambda fd, offset: self._plan.run_file(fd, offset, out))
+            return self._steps
+        stored = frame.stored
         if not stored.dtype.isnative:
             stored = _native(stored)
         if self._looks:

@@ -19,7 +19,7 @@ trap 'rm -rf "$work"' EXIT
 plain=(-std=c++17 -O3 -DNDEBUG -Wall -Wextra -ffp-contract=off -Icpp_ext -c)
 # The flags of CMakeLists.txt.
 kernels=(-Wno-psabi -fno-trapping-math -ffinite-math-only -fno-signed-zeros)
-for source in plan histogram enhance kernels; do
+for source in axis plan plan_file histogram enhance kernels; do
     "$compiler" "${plain[@]}" "cpp_ext/$source.cpp" -o "$work/$source.o"
 done
 "$compiler" "${plain[@]}" "${kernels[@]}" -fno-tree-vectorize -fno-tree-slp-vectorize \
