@@ -9,12 +9,30 @@ from pathlib import Path
 
 import demo_model
 import medmnist_files
+from augmentation import Augmentation
 from demo_model import Demo, Pictures
 from kernel_training import KernelRecipe
 
 from medge.exporters.spec import Spec
 
-RECIPE = KernelRecipe()
+# Sharpness stays as it is: how blurred an outline is says much about a lesion.
+RECIPE = KernelRecipe(
+    components=150,
+    ridge=3.0,
+    views=4,
+    augmentation=Augmentation(
+        turn_degrees=8,
+        shift_ratio=0.05,
+        scale_ratio=0.08,
+        gain=0.2,
+        offset=0.08,
+        gamma=0.2,
+        blur=0.0,
+        sharpen=0.0,
+        noise=0.0,
+        erase_ratio=0.3,
+    ),
+)
 
 
 def read(folder: Path | None, spec: Spec) -> Pictures:

@@ -16,27 +16,15 @@ from training import TrainingSet
 
 Rows = npt.NDArray[np.float64]
 
-MILD = Augmentation(
-    turn_degrees=8,
-    shift_ratio=0.06,
-    scale_ratio=0.08,
-    gain=0.15,
-    offset=0.05,
-    gamma=0.15,
-    blur=0.5,
-    sharpen=0.3,
-    noise=0.01,
-    erase_ratio=0.0,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class KernelRecipe:
     """All that decides a kernel machine, the pictures apart.
 
-    Learned from are every picture, its mirror image, and ``views`` random views of it. ``width``
-    is the kernel's exponent for two pictures as far apart as the components' total variance;
-    ``ridge`` the penalty, in parts of a picture. Every class weighs the same.
+    Learned from are ``views`` random views of every picture and, if ``plain``, the picture itself
+    and its mirror image. Without them the machine cannot lean on what a scanner does to a picture.
+    ``width`` is the kernel's exponent for two pictures as far apart as the components' total
+    variance; ``ridge`` the penalty, in parts of a picture. Every class weighs the same.
     """
 
     source: ClassVar[str] = "scattering:build"
@@ -44,8 +32,9 @@ class KernelRecipe:
     components: int = 200
     width: float = 0.5
     ridge: float = 1.0
+    plain: bool = True
     views: int = 0
-    augmentation: Augmentation = field(default_factory=lambda: MILD)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     gain: float = 3.0  # of the scores: brings the temperature near 1
     seed: int = 0
 
@@ -61,7 +50,7 @@ class KernelRecipe:
 
     def _fit(self, pictures: TrainingSet) -> KernelMachine:
         random = torch.Generator().manual_seed(self.seed)
-        shown = [pictures.pictures, pictures.pictures.flip(3)]
+        shown = [pictures.pictures, pictures.pictures.flip(3)] if self.plain else []
         shown += [self.augmentation(pictures.pictures, random) for _ in range(self.views)]
         labels = np.tile(pictures.labels, len(shown))
         machine = build(len(labels), self.components, pictures.classes).eval()
