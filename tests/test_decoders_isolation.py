@@ -146,6 +146,23 @@ def test_a_decode_that_takes_too_long_is_stopped() -> None:
         quick.close()
 
 
+def test_a_process_that_stands_still_is_too_slow_and_not_a_crash() -> None:
+    halted = Worker(limit_s=1.0)
+    try:
+        decode(halted)
+        supervisor = halted.pid or 0
+        said = picture(np.broadcast_to(PIXELS[:1, :1], (12000, 12000)))
+        stop = threading.Timer(0.2, os.killpg, (supervisor, signal.SIGSTOP))
+        stop.start()
+        with pytest.raises(InputError) as refused:
+            halted.decode(flat_lossless(12000, 12000), 70, said, 8)
+        stop.join()
+        assert refused.value.rule == "decoder-timeout"
+        np.testing.assert_array_equal(decode(halted), PIXELS)
+    finally:
+        halted.close()
+
+
 def test_a_decode_that_wants_too_much_memory_is_refused() -> None:
     small = Worker(memory_bytes=400 * 2**20)
     try:

@@ -60,7 +60,10 @@ class Worker:
                 status, payload = self._ask(data, syntax, picture, precision)
             except _NotBegun:  # it died between two frames, which is not this one's fault
                 self._stop()
-                status, payload = self._ask(data, syntax, picture, precision)
+                try:
+                    status, payload = self._ask(data, syntax, picture, precision)
+                except _NotBegun:
+                    raise _crashed(None) from None
         return self._judge(status, payload)
 
     def close(self) -> None:
@@ -110,13 +113,11 @@ class Worker:
             if begun:
                 status, payload = self._answer(deadline)
                 return status, payload
-        except (OSError, EOFError):
+        except (OSError, EOFError) as error:
             self._stop()
             if begun:
-                raise _crashed(None) from None
-        except TimeoutError:
-            self._stop()
-            raise _slow(self._limit_s) from None
+                slow = isinstance(error, TimeoutError)  # which is an OSError, too
+                raise (_slow(self._limit_s) if slow else _crashed(None)) from None
         except BaseException:  # Ctrl-C in between: the pipe is no longer in step
             self._stop()
             raise
@@ -140,7 +141,7 @@ class Worker:
         _widen(answers)
         try:
             status, _ = self._answer(time.monotonic() + _START_S)
-        except (OSError, EOFError, TimeoutError):
+        except (OSError, EOFError):
             status = -1
         if status != READY:
             self._stop()
