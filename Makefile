@@ -83,6 +83,7 @@ bench: $(STAMPS)/all ## Every speed figure of docs/results.md (about 10 minutes,
 hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies and bit flips (about 15 minutes)
 	$(BIN)/python tests/hostile/mutate.py
 	$(BIN)/python tests/hostile/silent.py
+	$(BIN)/python tests/hostile/codestream_lies.py
 
 test-arm: $(STAMPS)/all ## NEON kernels under emulation, bit for bit
 	sh tests/arm/run.sh $(BIN)/python

@@ -53,9 +53,12 @@ class Network(Protocol):
         BundleError
             Rule ``export-failed``: there is no way to express it as ONNX.
         """
+        ...
 
     def answers(self, batch: Tensor) -> Mapping[str, Tensor]:
         """Run the framework's own network on (n, ...); outputs by the names of the graph."""
+        ...
 
     def first_difference(self, graph: bytes, image: Tensor) -> str:
         """Say which node of ``graph`` is the first to differ on a batch of one, in one sentence."""
+        ...

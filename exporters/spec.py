@@ -51,12 +51,11 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         names = [self.input.name, *(output.name for output in self.outputs)]
         if len(set(names)) != len(names):
             raise ValueError("input and outputs need names that all differ")
+        first = self.outputs[0]
         if self.manifest_task != "multi-task" and len(self.outputs) > 1:
             raise ValueError(f"task {self.manifest_task!r} takes one output")
-        if self.manifest_task not in ("multi-task", self.outputs[0].task):
-            raise ValueError(
-                f"task is {self.manifest_task!r}, that of its output {self.outputs[0].task!r}"
-            )
+        if self.manifest_task not in ("multi-task", first.task):
+            raise ValueError(f"task is {self.manifest_task!r}, that of its output {first.task!r}")
 
     @property
     def manifest_task(self) -> Task:

@@ -87,7 +87,7 @@ def _batch(path: Path, program: ExportedProgram) -> int | None:
             "network-input",
             f"{path.name} takes {len(inputs)} inputs; a bundle of this version takes 1 picture.",
         )
-    node = next(node for node in program.graph.nodes if node.name == inputs[0])
+    node = next(node for node in program.graph.nodes if node.name == next(iter(inputs)))
     size = node.meta["val"].shape[0]
     if not isinstance(size, int):
         return None

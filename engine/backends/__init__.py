@@ -63,6 +63,7 @@ class Backend(Protocol):
 
         Inputs are C-contiguous, of the promised dtype and shape, and stay with the caller.
         """
+        ...
 
     def close(self) -> None:
         """Release the runtime's memory; the backend cannot be used afterwards."""

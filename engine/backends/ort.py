@@ -122,7 +122,7 @@ def _session_options(onnxruntime: ModuleType, threads: int) -> onnxruntime.Sessi
 
 def _found(node: Any) -> Found:
     shape = [size if isinstance(size, int) else None for size in node.shape]
-    return node.name, _DTYPES.get(node.type, node.type), shape
+    return node.name, str(_DTYPES.get(node.type, node.type)), shape
 
 
 def _refusal(error: Exception, version: str) -> BundleError:

@@ -49,8 +49,9 @@ class OpenVINO:
         if device == "CPU":
             _check_threads(compiled, options.threads)
         self._options = options
-        self._request = compiled.create_infer_request()
-        self._infer = self._request.infer
+        request = compiled.create_infer_request()
+        self._request = request
+        self._infer = request.infer
 
     def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See Backend.infer."""

@@ -64,6 +64,7 @@ class Decoder(Protocol):
 
     def decode(self, data: Codestream, picture: Picture) -> Decoded:
         """Check as ``check`` does, then decode. InputError when that cannot be done."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,17 +53,21 @@ class Study(Protocol):
     @property
     def context(self) -> Context:
         """What the file says it shows."""
+        ...
 
     @property
     def frame_count(self) -> int:
         """Frames that can be read."""
+        ...
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Facts worth knowing about how the file was read, without patient values."""
+        ...
 
     def frame(self, index: int) -> Frame:
         """Read one frame, 0-based; its array is valid until the next call. InputError if bad."""
+        ...
 
     def close(self) -> None:
         """Release the file; frames read before are no longer valid."""

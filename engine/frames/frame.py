@@ -120,6 +120,7 @@ class Unread(Protocol):
 
     def read(self) -> Stored:
         """Return the values; the first call reads them."""
+        ...
 
     def pour(self, reader: Reader) -> None:
         """Let ``reader`` read them in its own way."""
@@ -136,6 +137,11 @@ class Frame:
     index: int
     values: Stored | Unread
     meaning: Meaning
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+        return self.values.dtype
 
     @property
     def stored(self) -> Stored:

@@ -83,11 +83,11 @@ def open_npy(source: Source, asked: Asked) -> NpyStudy:
     if dtype.kind == "f" and not dtype.isnative:
         raise InputError("array-layout", "float values are not in native byte order; convert them.")
     colour = len(shape) >= 3 and shape[-1] == 3
-    sides = shape[-2 - colour : len(shape) - colour]
-    if max(sides) > asked.limits.side or math.prod(sides) > asked.limits.frame_pixels:
+    rows, columns = list(shape)[-2 - colour : len(shape) - colour]
+    if max(rows, columns) > asked.limits.side or rows * columns > asked.limits.frame_pixels:
         raise InputError(
             "budget",
-            f"{sides[0]} x {sides[1]} exceeds the budget of {asked.limits.frame_pixels} pixels "
+            f"{rows} x {columns} exceeds the budget of {asked.limits.frame_pixels} pixels "
             f"a frame or {asked.limits.side} a side.",
         )
     need = math.prod(shape) * dtype.itemsize

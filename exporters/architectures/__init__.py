@@ -23,6 +23,7 @@ class Builder(Protocol):
 
     def __call__(self, name: str, spec: Spec) -> tuple[Module, str]:
         """Return the network and the framework's version text."""
+        ...
 
 
 def builder(kind: str) -> Builder:
