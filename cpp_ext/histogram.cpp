@@ -5,27 +5,39 @@
 
 namespace medge {
 
+namespace {
+
+/// Equal neighbours would wait for each other's count, so four tables take turns.
+template <size_t size, class WordAt>
+void count_small(const Samples &s, WordAt word_at, uint32_t *counts) noexcept {
+  uint32_t four[4][size] = {};
+  size_t i = 0;
+  for (; i + 4 <= s.count; i += 4)
+    for (size_t k = 0; k < 4; ++k) ++four[k][word_at(i + k)];
+  for (; i < s.count; ++i) ++four[0][word_at(i)];
+  const size_t patterns = (0xffffffffu >> s.right) + size_t(1);
+  for (size_t k = 0; k < patterns; ++k)
+    counts[k] += four[0][k] + four[1][k] + four[2][k] + four[3][k];
+}
+
+}  // namespace
+
 void count_samples(const Samples &s, uint32_t *counts) noexcept {
+  const uint8_t *data = s.data;
   const size_t step = s.step * s.word_bytes;
-  const uint8_t *at = s.data;
-  if (s.word_bytes == 1) {
-    // Equal neighbours would wait for each other's sum, so four counts take turns.
-    uint32_t four[4][256] = {};
-    size_t i = 0;
-    for (; i + 4 <= s.count; i += 4, at += 4 * step)
-      for (size_t k = 0; k < 4; ++k) ++four[k][at[k * step]];
-    for (; i < s.count; ++i, at += step) ++four[0][*at];
-    for (uint32_t word = 0; word < 256; ++word)
-      counts[(word << s.left) >> s.right] +=
-          four[0][word] + four[1][word] + four[2][word] + four[3][word];
-    return;
-  }
-  for (size_t i = 0; i < s.count; ++i, at += step) {
+  const uint32_t left = s.left, right = s.right;
+  const bool swapped = s.swapped;
+  if (s.word_bytes == 1)
+    return count_small<256>(
+        s, [=](size_t i) { return (uint32_t(data[i * step]) << left) >> right; }, counts);
+  const auto word_at = [=](size_t i) {
     uint16_t word;
-    std::memcpy(&word, at, sizeof word);
-    if (s.swapped) word = uint16_t(word << 8 | word >> 8);
-    ++counts[(uint32_t(word) << s.left) >> s.right];
-  }
+    std::memcpy(&word, data + i * step, sizeof word);
+    if (swapped) word = uint16_t(word << 8 | word >> 8);
+    return (uint32_t(word) << left) >> right;
+  };
+  if (right >= 20) return count_small<4096>(s, word_at, counts);  // 12 bits: a stack of 64 KiB
+  for (size_t i = 0; i < s.count; ++i) ++counts[word_at(i)];
 }
 
 }  // namespace medge

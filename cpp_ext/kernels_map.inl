@@ -175,13 +175,8 @@ struct Stretch {
 
 inline void map_stretch(const Plan &p, const Mapping &m, const Stretch &t) {
   const Stored &s = p.stored;
-  const size_t bytes = t.count * p.sample_bytes, ahead = s.row_bytes * size_t(t.rows);
   const auto each_row = [&](Bytes row, float *out, auto use) {
-    for (int32_t k = 0; k < t.rows; ++k, row += s.row_bytes, out += t.row_stride) {
-      // The next rows are asked for early: caches foresee only what follows along a row.
-      for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + ahead + at);
-      use(row, out);
-    }
+    for (int32_t k = 0; k < t.rows; ++k, row += s.row_bytes, out += t.row_stride) use(row, out);
   };
   if (p.map == Map::ybr)
     return each_row(t.row, t.out, [&](Bytes row, float *out) {

@@ -11,15 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import preprocess_cases
 import pytest
 import reference
 from preprocess_frames import gray, prepared, rgb, spec
+from stored_values import sample_values
 
 from medge._native import kernel_builds, kernels
 from medge.engine.frames.frame import Frame, Window
 from medge.engine.manifest import Voi
 from medge.engine.preprocess import Preprocessor
+from medge.errors import InputError
 
 
 def noise(shape: tuple[int, ...], dtype: type = np.uint8) -> Any:
@@ -154,6 +158,18 @@ def test_a_slot_of_a_batch_is_filled_and_its_neighbours_are_not() -> None:
     Preprocessor(how).prepare(frame, batch[1])
     np.testing.assert_array_equal(batch[1], prepared(how, frame))
     assert (batch[[0, 2]] == -7).all()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_commonest_value_is_counted_in_every_packing(seed: int) -> None:
+    how, frame = preprocess_cases.case(seed)
+    samples = frame.stored if frame.dtype.kind == "f" else sample_values(frame)
+    planes = samples.reshape(-1, 3).T if samples.ndim == 3 else samples.reshape(1, -1)
+    most = min(np.unique(plane, return_counts=True)[1].max() for plane in planes)
+    ratio = int(most) / planes.shape[1]
+    prepared(msgspec.structs.replace(how, max_constant_ratio=ratio), frame)
+    with pytest.raises(InputError, match="constant"):
+        prepared(msgspec.structs.replace(how, max_constant_ratio=ratio * 0.999), frame)
 
 
 def test_meanings_that_are_equal_but_not_the_same_share_a_plan() -> None:

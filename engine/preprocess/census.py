@@ -30,7 +30,6 @@ class Census:
             self._inside[(samples >= low) & (samples <= high)] = 0
         self._order = np.argsort(values, kind="stable")
         self._values = values[self._order]
-        self._pixels = meaning.rows * meaning.columns
 
     def take(self, plan: Plan, stored: Stored) -> None:
         """Count the samples of one frame."""
@@ -39,7 +38,8 @@ class Census:
 
     def constant_ratio(self) -> float:
         """Share of pixels with the commonest value, in the plane where it is smallest."""
-        return int(self._counts.max(axis=1).min()) / self._pixels
+        # Chroma of 4:2:2 has half as many samples as there are pixels.
+        return float((self._counts.max(axis=1) / self._counts.sum(axis=1)).min())
 
     def range(self, voi: Voi) -> Range:
         """Modality values that the rule makes black and white, without the padding."""

@@ -70,10 +70,10 @@ class Preprocessor:
         if out.shape != self._spec.shape:
             raise ValueError(f"out has shape {out.shape}; expected {self._spec.shape}")
         values = frame.values
-        if frame.meaning is not self._meaning or values.dtype != self._dtype:
+        if frame.meaning is not self._meaning or frame.dtype != self._dtype:
             self._meaning = None  # stays so when the new one is refused
-            self._enter(frame.meaning, values.dtype)
-            self._meaning, self._dtype = frame.meaning, values.dtype
+            self._enter(frame.meaning, frame.dtype)
+            self._meaning, self._dtype = frame.meaning, frame.dtype
         if not (self._looks or isinstance(values, np.ndarray)):
             values.pour(lambda fd, offset: self._plan.run_file(fd, offset, out))
             return self._steps
