@@ -38,6 +38,7 @@ struct Stored {
 /// The display transform of one frame.
 struct Mapping {
   float base, scale, offset;       ///< line: clamp((sample - base) * scale + offset, 0, 1)
+  bool plain;                      ///< line: sample * scale is the same for all samples
   bool padded;                     ///< line: samples in [pad_low, pad_high] become 0
   int32_t pad_low, pad_high;
   const float *table;              ///< by the sample's bits; palette: three tables of table_size

@@ -89,7 +89,9 @@ template <class SampleAt>
 inline void map_line(const Mapping &m, SampleAt sample, size_t count, float *__restrict out) {
   const float base = m.base, scale = m.scale, offset = m.offset;
   const int32_t low = m.pad_low, high = m.pad_high;
-  if (m.padded) {
+  if (m.plain) {
+    for (size_t i = 0; i < count; ++i) out[i] = float(sample(i)) * scale;
+  } else if (m.padded) {
     for (size_t i = 0; i < count; ++i) {
       const int32_t value = sample(i);
       const float display = clamp((float(value) - base) * scale + offset);

@@ -161,12 +161,17 @@ void OwnPlan::set_line(float base, float scale, float offset) {
   mapping_.scale = scale;
   mapping_.offset = offset;
   mapping_.padded = false;
+  // The full range from 0: with nothing to add and nothing to cut, the commonest line of all.
+  const float most = float(int64_t(patterns_) - 1);
+  mapping_.plain = patterns_ != 0 && !plan_.stored.is_signed && base == 0.0f && offset == 0.0f &&
+                   scale > 0.0f && most * scale <= 1.0f;
   ready_ = true;
 }
 
 void OwnPlan::set_padding(int32_t low, int32_t high) {
   require(plan_.map == Map::line && patterns_ != 0, "padding goes with a line of whole numbers");
   mapping_.padded = true;
+  mapping_.plain = false;
   mapping_.pad_low = low;
   mapping_.pad_high = high;
 }
