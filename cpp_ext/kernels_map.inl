@@ -117,6 +117,7 @@ void map_table(const Mapping &m, SampleAt sample, size_t count, float *__restric
                size_t stride) {
   const float *table = m.table;
   const size_t size = m.table_size;
+#pragma GCC unroll 4
   for (size_t i = 0; i < count; ++i) {
     const float *entry = table + sample(i);
     out[i] = entry[0];
