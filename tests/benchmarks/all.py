@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 SCRIPTS = (
+    "prepare.py",
     "file_to_tensor.py",
     "file_to_decision.py",
     "engine_overhead.py",
