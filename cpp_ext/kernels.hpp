@@ -62,7 +62,7 @@ struct Plan {
   size_t stride;                   ///< floats from plane to plane of an accumulated row
   bool pull;                       ///< keep mapped rows, not accumulators (enlarging)
   int32_t slots;                   ///< rows kept
-  Axis vertical, horizontal;       ///< horizontal.taps is a multiple of 8, see kernels_resize.inl
+  Axis vertical, horizontal;       ///< horizontal.taps is a multiple of 8 (kernels_sums.inl)
   int32_t top, left;               ///< place of the resized picture in the tensor
   float pad;                       ///< display value around it
   bool rounded;                    ///< resized values are rounded to multiples of 1/255

@@ -19,7 +19,7 @@ struct AxisView {
   size_t size, taps;
 };
 
-/// All that a plan is made from; engine/preprocess/geometry.py writes it.
+/// All that a plan is made from; engine/preprocess/fields.py fills it in.
 struct PlanSpec {
   Word word;
   Packing packing;
