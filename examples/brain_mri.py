@@ -13,8 +13,9 @@ from pathlib import Path
 import demo_model
 import msgspec
 import numpy as np
+from augmentation import Augmentation
 from demo_model import Demo, Pictures
-from training import Recipe
+from kernel_training import Recipe
 
 from medge.engine.frames.find import find
 from medge.engine.frames.study import open_study
@@ -22,7 +23,20 @@ from medge.engine.preprocess import Preprocessor
 from medge.exporters.spec import Spec
 
 RECIPE = Recipe(
-    stem=16, stages=(32, 64, 128), strides=(2, 2, 2, 2), members=3, epochs=120, mixing=0.4
+    ridge=0.9,
+    views=4,
+    augmentation=Augmentation(
+        turn_degrees=6,
+        shift_ratio=0.03,
+        scale_ratio=0.05,
+        gain=0.1,
+        offset=0.04,
+        gamma=0.1,
+        blur=0.1,
+        sharpen=0.1,
+        noise=0.005,
+        erase_ratio=0.15,
+    ),
 )
 
 
@@ -61,7 +75,7 @@ def _display(path: Path, spec: Spec) -> demo_model.Gray:
 DEMO = Demo(
     name="brain-mri",
     recipe=RECIPE,
-    alike_above=0.6,
+    alike_above=0.7,
     read=read,
     bundle=Path("out/brain-mri.medge"),
 )

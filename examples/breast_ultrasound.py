@@ -11,12 +11,12 @@ import demo_model
 import medmnist_files
 from augmentation import Augmentation
 from demo_model import Demo, Pictures
-from kernel_training import KernelRecipe
+from kernel_training import Recipe
 
 from medge.exporters.spec import Spec
 
 # Sharpness stays as it is: how blurred an outline is says much about a lesion.
-RECIPE = KernelRecipe(
+RECIPE = Recipe(
     components=150,
     ridge=3.0,
     views=4,

@@ -11,13 +11,13 @@ import demo_model
 import medmnist_files
 from augmentation import Augmentation
 from demo_model import Demo, Pictures
-from kernel_training import KernelRecipe
+from kernel_training import Recipe
 
 from medge.exporters.spec import Spec
 
 # Views only: with the pictures themselves among its centres the machine was better at pictures that
 # are as sharp and bright as those it learned from, and far worse at all others.
-RECIPE = KernelRecipe(plain=False, views=1, augmentation=Augmentation(erase_ratio=0.2))
+RECIPE = Recipe(plain=False, views=1, augmentation=Augmentation(erase_ratio=0.2))
 
 
 def read(folder: Path | None, spec: Spec) -> Pictures:

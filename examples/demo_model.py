@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
 
 import accuracy
 import numpy as np
 import numpy.typing as npt
 import torch
 from accuracy import Figure
+from kernel_training import Recipe, fit
 from near_duplicates import grouped_folds, groups_of, similarity
 from safetensors.torch import save_file
 from training import Scores, TrainingSet, fit_temperature, logits, probabilities
 
 from medge.exporters.export import ExportRequest, export_bundle
 from medge.exporters.spec import Spec, read_spec
-from medge.profiles.device import allowed_cpus
 
 HERE = Path(__file__).resolve().parent
 BUILT_IN = HERE.parent / "medge" / "bundles"
 Gray = npt.NDArray[np.uint8]
 
+SOURCE = "scattering:build"  # what `medge export` calls the network
 FOLDS = 5
 FOLD_SEED = 0
 
@@ -44,21 +43,6 @@ class Pictures:
     labels: npt.NDArray[np.int64]
     train: npt.NDArray[np.bool_]
     spoken: str
-
-
-class Recipe(Protocol):
-    """A frozen dataclass that trains; ``source`` is what ``medge export`` calls its network."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    source: ClassVar[str]
-
-    def train(self, sets: Sequence[TrainingSet], processes: int) -> Sequence[torch.nn.Module]:
-        """Return one network in evaluation mode for each set."""
-        ...
-
-    def arguments(self, network: torch.nn.Module) -> dict[str, object]:
-        """Return what the source's function needs, the number of classes apart."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +83,10 @@ def run(demo: Demo, arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder with the pictures; default: fetch them")
     parser.add_argument("--out", type=Path, default=demo.bundle, help="bundle that build writes")
     parser.add_argument("--work", type=Path, default=Path("out"), help="folder for what is between")
-    parser.add_argument("--processes", type=int, default=allowed_cpus())
     asked = parser.parse_args(arguments)
     spec = read_spec(HERE / f"{demo.name}.toml")
     pictures = demo.read(asked.data, spec)
-    lesson = as_training_set(pictures, spec)
-    work = asked.work / demo.name
-    work.mkdir(parents=True, exist_ok=True)
-    scores = out_of_fold(demo, pictures, lesson, work, asked.processes)
+    scores = out_of_fold(demo, pictures, as_training_set(pictures, spec))
     judgement = judge(demo, pictures, scores, spec.outputs[0].classes)
     if asked.command == "build":
         build(demo, spec, pictures, judgement, asked)
@@ -122,29 +102,15 @@ def as_training_set(pictures: Pictures, spec: Spec) -> TrainingSet:
     return TrainingSet(values, pictures.labels, classes, spec.input.mean[0], spec.input.std[0])
 
 
-def out_of_fold(
-    demo: Demo, pictures: Pictures, lesson: TrainingSet, work: Path, processes: int
-) -> Scores:
-    """Return logits for every picture from a network that saw neither it nor its doubles.
-
-    They are kept in ``work`` under the digest of recipe and pictures, since they take longest.
-    """
-    said = json.dumps(
-        [demo.recipe.source, asdict(demo.recipe), demo.alike_above, FOLDS, FOLD_SEED]
-    ).encode()
-    seen = pictures.values.tobytes() + pictures.labels.tobytes()
-    kept = work / f"out-of-fold-{hashlib.sha256(said + seen).hexdigest()[:16]}.npy"
+def out_of_fold(demo: Demo, pictures: Pictures, lesson: TrainingSet) -> Scores:
+    """Return logits for every picture from a machine that saw neither it nor its doubles."""
     groups = groups_of(similarity(pictures.values) > demo.alike_above)
     print(f"{len(groups)} pictures in {groups.max() + 1} groups of near-duplicates", flush=True)
-    if kept.exists():
-        print(f"{kept.name}: the same recipe and pictures were cross-validated before")
-        return np.asarray(np.load(kept), np.float64)
     fold = grouped_folds(pictures.labels, groups, FOLDS, FOLD_SEED)
-    networks = demo.recipe.train([lesson.part(fold != n) for n in range(FOLDS)], processes)
     scores = np.zeros((len(fold), lesson.classes))
-    for n, network in enumerate(networks):
-        scores[fold == n] = logits(network, lesson.part(fold == n))
-    np.save(kept, scores)
+    for n in range(FOLDS):
+        machine = fit(demo.recipe, lesson.part(fold != n))
+        scores[fold == n] = logits(machine, lesson.part(fold == n))
     return scores
 
 
@@ -179,10 +145,11 @@ def build(
 ) -> None:
     """Train the final weights on the train split, and export them."""
     lesson, work = as_training_set(pictures, spec), asked.work / demo.name
-    (network,) = demo.recipe.train([lesson.part(pictures.train)], asked.processes)
+    work.mkdir(parents=True, exist_ok=True)
+    machine = fit(demo.recipe, lesson.part(pictures.train))
     rest = lesson.part(~pictures.train)
     if demo.disease is not None and len(rest.labels):
-        scores, place = logits(network, rest), spec.outputs[0].classes.index(demo.disease)
+        scores, place = logits(machine, rest), spec.outputs[0].classes.index(demo.disease)
         judgement.add(
             f"AUC for {demo.disease}, validation split",
             accuracy.area_under_curve(margin_of(scores, place), rest.labels == place),
@@ -190,13 +157,12 @@ def build(
             "which are near-duplicates of training pictures; DeLong interval",
         )
     weights, learned = work / "weights.safetensors", work / "spec.toml"
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
+    save_file({k: v.contiguous() for k, v in machine.state_dict().items()}, weights)
     said = (HERE / f"{demo.name}.toml").read_text("utf-8")
-    arguments = demo.recipe.arguments(network) | {"classes": lesson.classes}
-    learned.write_text(said + _learned(demo, judgement, arguments), "utf-8")
+    learned.write_text(said + _learned(demo, judgement, machine.arguments), "utf-8")
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     request = ExportRequest(
-        source=demo.recipe.source,
+        source=SOURCE,
         out=asked.out,
         weights=weights,
         spec=learned,
@@ -217,7 +183,7 @@ def margin_of(scores: Scores, place: int) -> Scores:
     return np.asarray(scores[:, place] - np.delete(scores, place, 1).max(1), np.float64)
 
 
-def _learned(demo: Demo, judgement: Judgement, arguments: dict[str, object]) -> str:
+def _learned(demo: Demo, judgement: Judgement, arguments: dict[str, int]) -> str:
     """Return what training adds to the specification, which ends in its only [[outputs]]."""
     lines = [f"temperature = {judgement.temperature!r}"]
     if judgement.threshold is not None:

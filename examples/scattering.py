@@ -9,8 +9,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 DIRECTIONS = 8
-SCALES = 3  # wavelengths of about 3, 5 and 11 pixels
-FEATURES = 49 + SCALES * DIRECTIONS * 16 + 3 * DIRECTIONS**2 * 4
+SCALES = {28: 3, 56: 4}  # side of the picture: wavelengths of about 3, 5, 11 (and 21) pixels
 
 
 class Wavelets(nn.Module):
@@ -35,45 +34,52 @@ class Wavelets(nn.Module):
 
 
 class Scattering(nn.Module):
-    """Scattering of order 2 (Bruna and Mallat 2013, arXiv:1203.1513) of 28 x 28 pixels.
+    """Scattering of order 2 (Bruna and Mallat 2013, arXiv:1203.1513) of 28 x 28 or 56 x 56 pixels.
 
     How much there is of every scale and direction, and how that varies, roughly placed: what such
     pictures tell, computed with no trained weights at all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(Wavelets(scale) for scale in range(SCALES))
+        count = SCALES[side]
+        self.pixels = side // 7
+        self.scales = nn.ModuleList(Wavelets(scale) for scale in range(count))
+        pairs = count * (count - 1) // 2
+        self.features = 49 + count * DIRECTIONS * 16 + pairs * DIRECTIONS**2 * 4
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, 1, 28, 28) to brightness and log energies, shape (n, FEATURES)."""
-        fine, middle, coarse = (scale(x) for scale in self.scales)  # 28, 14 and 7 pixels a side
-        first = (
-            nnf.avg_pool2d(fine, 7),
-            nnf.avg_pool2d(middle, 5, 3),
-            nnf.avg_pool2d(coarse, 4, 1),
-        )
-        second = (
-            nnf.avg_pool2d(self.scales[1](fine), 7),
-            nnf.avg_pool2d(self.scales[2](fine), 4, 3),
-            nnf.avg_pool2d(self.scales[1](middle), 4, 3),
-        )
-        energies = torch.cat([part.flatten(1) for part in (*first, *second)], 1)
-        return torch.cat((nnf.avg_pool2d(x, 4).flatten(1), torch.log(energies + 5e-3)), 1)
+        """Map (n, 1, side, side) to brightness and log energies, shape (n, features)."""
+        first = [scale(x) for scale in self.scales]
+        second = [
+            coarser(energy)
+            for place, energy in enumerate(first)
+            for coarser in self.scales[1 : len(first) - place]
+        ]
+        pooled = [_pool(energy, 4) for energy in first] + [_pool(energy, 2) for energy in second]
+        energies = torch.cat([part.flatten(1) for part in pooled], 1)
+        brightness = nnf.avg_pool2d(x, self.pixels).flatten(1)
+        return torch.cat((brightness, torch.log(energies + 5e-3)), 1)
 
 
 class KernelMachine(nn.Module):
     """Weighted likeness to every training picture: Gaussian kernel of main components."""
 
-    def __init__(self, centres: int, components: int, classes: int) -> None:
+    def __init__(self, centres: int, components: int, classes: int, side: int) -> None:
         super().__init__()
-        self.scattering = Scattering()
-        self.project = nn.Linear(FEATURES, components)
+        self.arguments = {
+            "centres": centres,
+            "components": components,
+            "classes": classes,
+            "side": side,
+        }
+        self.scattering = Scattering(side)
+        self.project = nn.Linear(self.scattering.features, components)
         self.centres = nn.Linear(components, centres)  # 2 c.z - |c|^2 for every centre c
         self.head = nn.Linear(centres, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised pictures (n, 1, 28, 28) to scores (n, classes)."""
+        """Map normalised pictures (n, 1, side, side) to scores (n, classes)."""
         z = self.project(self.scattering(x))
         # exp(-|z - c|^2), which never exceeds 1; components are scaled to need no width.
         exponent = self.centres(z) - (z * z).sum(1, keepdim=True)
@@ -81,9 +87,16 @@ class KernelMachine(nn.Module):
         return scores
 
 
-def build(centres: int, components: int, classes: int) -> KernelMachine:
+def build(centres: int, components: int, classes: int, side: int) -> KernelMachine:
     """Build the machine that ``medge export scattering:build`` fills."""
-    return KernelMachine(centres, components, classes)
+    return KernelMachine(centres, components, classes, side)
+
+
+def _pool(maps: Tensor, cells: int) -> Tensor:
+    """Average into cells x cells parts, which overlap where the side is no multiple of cells."""
+    side = maps.shape[-1]
+    step = side // cells
+    return nnf.avg_pool2d(maps, side - (cells - 1) * step, step)
 
 
 def _morlet(scale: int, angle: float, reach: int) -> Tensor:
