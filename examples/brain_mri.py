@@ -50,9 +50,13 @@ def read(folder: Path | None, spec: Spec) -> Pictures:
         raise SystemExit("brain_mri.py has no data of its own: add --data FOLDER.")
     values, labels = [], []
     for label, name in enumerate(spec.outputs[0].classes):
-        paths = list(find([str(folder / name.replace(" ", ""))]))
+        place = folder / name.replace(" ", "")
+        paths = list(find([str(place)])) if place.is_dir() else []
         if not paths:
-            raise SystemExit(f"{folder} holds no pictures of class {name!r}.")
+            raise SystemExit(
+                f"{folder} holds no pictures of class {name!r}, expected in a folder {place.name}. "
+                "Choose the folder that holds one folder for each class."
+            )
         values += [_display(path, spec) for path in paths]
         labels += [label] * len(paths)
     return Pictures(
