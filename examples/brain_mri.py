@@ -8,6 +8,7 @@ pituitary.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import demo_model
@@ -21,6 +22,8 @@ from medge.engine.frames.find import find
 from medge.engine.frames.study import open_study
 from medge.engine.preprocess import Preprocessor
 from medge.exporters.spec import Spec
+
+MOST = 200  # pictures of a class: the linear system grows with the square of all of them
 
 RECIPE = Recipe(
     ridge=0.9,
@@ -44,7 +47,7 @@ def read(folder: Path | None, spec: Spec) -> Pictures:
     """Return all pictures at the network's size, made by the code that runs at the bedside.
 
     They are resized before anything else sees them: the classes come from different sources, and
-    a picture's native size would give its class away.
+    a picture's native size would give its class away. Of large classes every n-th one is taken.
     """
     if folder is None:
         raise SystemExit("brain_mri.py has no data of its own: add --data FOLDER.")
@@ -57,8 +60,10 @@ def read(folder: Path | None, spec: Spec) -> Pictures:
                 f"{folder} holds no pictures of class {name!r}, expected in a folder {place.name}. "
                 "Choose the folder that holds one folder for each class."
             )
-        values += [_display(path, spec) for path in paths]
-        labels += [label] * len(paths)
+        taken = paths[:: math.ceil(len(paths) / MOST)]
+        print(f"{name}: {len(taken)} of {len(paths)} pictures")
+        values += [_display(path, spec) for path in taken]
+        labels += [label] * len(taken)
     return Pictures(
         values=np.stack(values),
         labels=np.array(labels),

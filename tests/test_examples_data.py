@@ -96,6 +96,18 @@ def test_brain_pictures_are_resized_by_the_engine_before_all_else(tmp_path: Path
     np.testing.assert_array_equal(pictures.values[1], unresized)
 
 
+def test_large_classes_are_thinned_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brain_mri, "MOST", 2)
+    for folder, count in (("glioma", 5), ("meningioma", 2), ("notumor", 1), ("pituitary", 3)):
+        (tmp_path / folder).mkdir()
+        for n in range(count):
+            shade = np.full((56, 56), 10 * n, np.uint8)
+            Image.fromarray(shade).save(tmp_path / folder / f"{n}.png")
+    pictures = brain_mri.read(tmp_path, read_spec(demo_model.HERE / "brain-mri.toml"))
+    assert pictures.labels.tolist() == [0, 0, 1, 1, 2, 3, 3]
+    assert pictures.values[:, 0, 0].tolist() == [0, 30, 0, 10, 0, 0, 20]
+
+
 def test_a_missing_class_is_named(tmp_path: Path) -> None:
     spec = read_spec(demo_model.HERE / "brain-mri.toml")
     with pytest.raises(SystemExit, match="'glioma'"):
