@@ -58,7 +58,9 @@ demo-bundles: $(STAMPS)/all ## Train the demonstration bundles again (DATA=folde
 
 demo-mri: $(STAMPS)/all ## Train the brain MRI bundle from DATA=folder and run it
 	@test -n '$(DATA)' || { echo 'make demo-mri needs DATA=folder with one folder of pictures per class'; exit 2; }
-	$(BIN)/python examples/brain_mri.py build --data '$(DATA)'
+	$(BIN)/python examples/brain_mri.py build --data '$(DATA)' --out out/brain-mri.medge
+	$(BIN)/medge run '$(DATA)' --bundle out/brain-mri.medge --format csv -o out/brain-mri.csv
+	@echo 'out/brain-mri.csv judges the pictures that it was trained on: it shows the path, not the skill.'
 
 test: $(STAMPS)/all lint types ## Build, all tests, lint, types
 	$(BIN)/pytest
@@ -86,7 +88,7 @@ hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies and bit flips (about 
 	$(BIN)/python tests/hostile/codestream_lies.py
 
 test-arm: $(STAMPS)/all ## NEON kernels under emulation, bit for bit
-	sh tests/arm/run.sh $(BIN)/python
+	bash tests/arm/run.sh $(BIN)/python
 
 clean: ## Remove what was built, and the environment
 	rm -rf $(VENV) $(STAMPS) build dist out

@@ -25,14 +25,19 @@ class Ratio:
 
 
 def sample(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int, warm: int = 3
+    calls: Mapping[str, Callable[[], object]], *, rounds: int, warm: int = 3, rest_s: float = 0.0
 ) -> dict[str, Samples]:
-    """Return the time of every call in ns, one row a round; the order turns from round to round."""
+    """Return the time of every call in ns, one row a round; the order turns from round to round.
+
+    ``rest_s`` passes before each call: a runtime whose threads spin on after a call would burden
+    whoever comes next (onnxruntime's default does so for some 30 ms; medge stops its own).
+    """
     names = list(calls)
     taken: dict[str, list[int]] = {name: [] for name in names}
     for round_ in range(-warm, rounds):
         turn = round_ % len(names)
         for name in names[turn:] + names[:turn]:
+            time.sleep(rest_s)
             start = time.perf_counter_ns()
             calls[name]()
             elapsed = time.perf_counter_ns() - start
