@@ -353,7 +353,7 @@ def test_an_onnx_file_needs_no_torch(tmp_path: Path) -> None:
     )
     paths = [put(tmp_path, tiny_graph()), str(tmp_path / "x.medge"), str(spec_8(tmp_path))]
     done = subprocess.run(  # noqa: S603  # our own command
-        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-c", code, *paths], capture_output=True, text=True, check=True
     )
     assert done.stdout == "\n"
 
