@@ -6,9 +6,6 @@ import csv
 import io
 import json
 import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import dicom_files as made
 import numpy as np
 import pytest
 from bundles import CLASSES, tiny_bundle
-from command_line import TOOL, Typed, process
+from command_line import Typed, process
 
 from medge.engine.manifest import Scope
 
@@ -232,64 +229,6 @@ def test_an_output_that_cannot_be_written_is_exit_code_6_before_anything_is_judg
     assert "E6 output" in said.err
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_exit_code_6(bundle: Path, studies: Path) -> None:
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(  # noqa: S603
-            [TOOL, "run", studies, "--bundle", bundle, "--format", "jsonl"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    assert done.returncode == 6
-    assert "E6 output: No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_reader_that_leaves_ends_the_run_quietly(bundle: Path, studies: Path) -> None:
-    made.make(studies / "z-long.dcm", frames=2000, rows=16, columns=16)
-    running = subprocess.Popen(  # noqa: S603
-        [TOOL, "run", studies, "--bundle", bundle, "--format", "jsonl"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert running.stdout is not None
-    assert running.stderr is not None
-    assert running.stdout.readline().startswith(b'{"file":')
-    running.stdout.close()
-    assert running.wait(60) == 128 + signal.SIGPIPE
-    assert b"Traceback" not in running.stderr.read()
-    running.stderr.close()
-
-
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"]
-)
-def test_a_signal_ends_the_run_with_its_code_and_leaves_no_half_file(
-    bundle: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    made.make(tmp_path / "long.dcm", frames=20_000, rows=16, columns=16)
-    target = tmp_path / "out.jsonl"
-    running = subprocess.Popen(  # noqa: S603
-        [TOOL, "run", tmp_path / "long.dcm", "--bundle", bundle, "--format", "jsonl", "-o", target],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 30
-    while not any(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*.part")):
-        assert running.poll() is None, "it ended before it could be stopped"
-        assert time.monotonic() < deadline
-    running.send_signal(number)
-    assert running.wait(30) == code
-    assert running.stderr is not None
-    assert b"Traceback" not in running.stderr.read()
-    running.stderr.close()
-    assert not target.exists()
-    assert not list(tmp_path.glob(".out.jsonl.*.part"))
-
-
 def test_nothing_to_judge_is_exit_code_3(typed: Typed, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = typed("run", tmp_path / "empty", "--bundle", bundle)
@@ -392,25 +331,3 @@ def test_the_version_is_that_of_the_package() -> None:
 
     said = process("--version")
     assert said.stdout.split()[-1] == importlib.metadata.version("medge")
-
-
-def test_a_terminal_sees_progress_on_stderr_while_results_go_elsewhere(
-    bundle: Path, studies: Path, tmp_path: Path
-) -> None:
-    import pty
-
-    ours, theirs = pty.openpty()
-    try:
-        done = subprocess.run(  # noqa: S603
-            [TOOL, "run", studies, "--bundle", bundle, "--format", "jsonl"],
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            check=False,
-            timeout=60,
-        )
-        os.close(theirs)
-        seen = os.read(ours, 65536).decode()
-    finally:
-        os.close(ours)
-    assert "6 results, 1 refused" in seen
-    assert len(objects(done.stdout.decode())) == 6
