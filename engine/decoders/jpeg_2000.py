@@ -1,7 +1,8 @@
-"""JPEG 2000 and High-Throughput JPEG 2000 by pylibjpeg-openjpeg (OpenJPEG)."""
+"""JPEG 2000 and High-Throughput JPEG 2000 by OpenJPEG: gray in Pillow, colour in pylibjpeg."""
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 
 import numpy as np
@@ -20,7 +21,9 @@ from medge.engine.decoders.containment import contained
 from medge.engine.decoders.jpeg_2000_header import CODEC, Jpeg2000Header, read_header
 from medge.engine.frames.frame import Packing
 from medge.errors import InputError
+from medge.profiles.device import allowed_cores
 
+_THREADS = "OPJ_NUM_THREADS"
 _HIGH_THROUGHPUT = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203))
 _LOSSLESS = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (90, 201, 202))
 _TRANSFORMS = {"YBR_RCT": True, "YBR_ICT": False}  # reversible; undone by the codec (PS3.5 8.2.4)
@@ -28,7 +31,11 @@ _PLAIN = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 
 
 class Jpeg2000:
-    """Decodes JPEG 2000, lossless and lossy, gray and colour, 1 to 16 bits."""
+    """Decodes JPEG 2000, lossless and lossy, gray and colour, 1 to 16 bits.
+
+    Pillow's OpenJPEG is built with threads, that of pylibjpeg-openjpeg is not. Pillow knows no
+    colour of more than 8 bits, and refuses some of 8, so colour is decoded by the other, always.
+    """
 
     name = "pylibjpeg-openjpeg"
     end_marker = END_MARKER
@@ -46,7 +53,11 @@ class Jpeg2000:
         data = bytes(data)
         header = self._check(data, picture)
         bits, signed = header.precisions[0]
-        values = contained(self.name, _decode, data[header.start :])
+        stream = data[header.start :]
+        if picture.samples == 1:
+            values = contained("Pillow", lambda raw: _decode_threaded(raw, bits, signed), stream)
+        else:
+            values = contained(self.name, _decode, stream)
         kind = np.dtype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
         need = picture.rows * picture.columns * picture.samples * kind.itemsize
         if values.size != need:
@@ -103,6 +114,23 @@ def _check_colour(header: Jpeg2000Header, photometric: str) -> None:
         raise contradiction(CODEC, "colour", "a component transform of RGB", photometric)
     elif photometric not in ("RGB", "YBR_FULL"):
         raise contradiction(CODEC, "colour", "full-size components", photometric)
+
+
+def _decode_threaded(data: bytes, bits: int, signed: bool) -> npt.NDArray[np.uint8]:
+    """Decode with Pillow's OpenJPEG, which uses all threads it may.
+
+    Pillow shifts samples to the top of 8 or 16 bits, signed ones by half their range upwards.
+    """
+    from PIL import Image
+
+    os.environ.setdefault(_THREADS, str(allowed_cores()))  # OpenJPEG reads it for each picture
+    with Image.open(BytesIO(data), formats=("JPEG2000",)) as opened:
+        shown = np.asarray(opened)
+    wide = 8 * shown.itemsize
+    samples = shown >> (wide - bits)
+    if signed:
+        samples = (samples.astype(np.int32) - (1 << (bits - 1))).astype(f"i{shown.itemsize}")
+    return samples.reshape(-1).view(np.uint8)
 
 
 def _decode(data: bytes) -> npt.NDArray[np.uint8]:
