@@ -81,6 +81,7 @@ wheel: $(STAMPS)/all ## Build the wheel, install it in an empty environment, tes
 
 bench: $(STAMPS)/all ## Every speed figure of docs/results.md (about 10 minutes, quiet machine)
 	$(BIN)/python tests/benchmarks/all.py
+	$(BIN)/pytest --benchmark-enable tests/test_benchmarks.py
 
 hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies and bit flips (about 15 minutes)
 	$(BIN)/python tests/hostile/mutate.py
