@@ -1,4 +1,4 @@
-"""The demo bundle under pytest-benchmark: `make bench` times it, `make test` asserts its answers."""
+"""The demo bundle under pytest-benchmark: `make bench` times it, tests assert its answers."""
 
 from __future__ import annotations
 
