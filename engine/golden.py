@@ -7,7 +7,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,13 @@ Tensor = npt.NDArray[Any]
 class Golden:
     """Cases along the first axis of every array; names are those of the graph.
 
-    Outputs are what the graph itself gives, before activation and temperature.
+    Outputs are what the graph itself gives, before activation and temperature. ``variants`` holds,
+    by variant and output, what a narrower graph gives when it is computed as ONNX defines it.
     """
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
+    variants: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     @property
     def cases(self) -> int:
@@ -38,18 +40,24 @@ class Golden:
         return len(next(iter(self.outputs.values())))
 
 
-def pack_golden(inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> bytes:
+def pack_golden(
+    inputs: Mapping[str, Tensor],
+    outputs: Mapping[str, Tensor],
+    variants: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> bytes:
     """Pack cases into the bytes of golden.npz; equal cases give equal bytes."""
+    folders = {"input": inputs, "output": outputs}
+    folders |= {f"variant/{name}": arrays for name, arrays in sorted((variants or {}).items())}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for kind, arrays in (("input", inputs), ("output", outputs)):
+        for folder, arrays in folders.items():
             for name, array in sorted(arrays.items()):
                 member = io.BytesIO()
                 np.lib.format.write_array(
                     member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
                 )
                 # ZipInfo's own date (1980) keeps the bytes free of the clock.
-                entry = zipfile.ZipInfo(f"{kind}/{name}.npy")
+                entry = zipfile.ZipInfo(f"{folder}/{name}.npy")
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, member.getvalue())
     return buffer.getvalue()
@@ -78,6 +86,11 @@ def unpack_golden(raw: bytes, manifest: Manifest) -> Golden:
     for output in manifest.outputs:
         array = _take(arrays, f"output/{output.name}.npy", (len(output.classes),), "float32")
         golden.outputs[output.name] = array
+        for variant in manifest.variants:
+            member = f"variant/{variant.name}/{output.name}.npy"
+            if variant.golden_tolerance is not None:
+                array = _take(arrays, member, (len(output.classes),), "float32")
+                golden.variants.setdefault(variant.name, {})[output.name] = array
     if arrays:
         raise _fault(f"holds {len(arrays)} arrays that the manifest does not declare")
     return golden

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from medge.engine.manifest import read_json
+from medge.engine.terms import Count, read_json
 
-Count = Annotated[int, Meta(ge=0)]
 Shape = tuple[Annotated[int, Meta(ge=1)], ...]
 
 

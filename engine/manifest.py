@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
+from medge.engine.evidence import Drift
+from medge.engine.terms import Count, Name, Positive, Probability, Sha256, Text, read_json
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"  # the fp32 graph, the reference
@@ -18,15 +21,7 @@ LAYERS = "layers.json"
 
 WRITTEN = ("files", "schema", "seal")  # optional in a draft, required in a written manifest
 
-T = TypeVar("T")
-
 _UNSEALED = "0" * 64
-
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
-Positive = Annotated[int, Meta(ge=1)]
-Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
 class Voi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -244,12 +239,21 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One graph of the bundle at one precision; ``fp32`` is always present and the reference.
 
-    ``file`` is ``model.onnx`` for ``fp32`` and ``variants/NAME.onnx`` for every other.
+    ``file`` is ``model.onnx`` for ``fp32`` and ``variants/NAME.onnx`` for every other. The rest is
+    absent for ``fp32``: ``method`` says how the graph was made, ``narrow_layers`` how many of the
+    ``compute_layers`` (convolutions and matrix products) it asks to be computed in fewer bits,
+    ``golden_tolerance`` how far a runtime may stay from the variant's own golden outputs, and
+    ``drift`` what was judged where it was made.
     """
 
     name: Name
     file: Text
     opset: Positive
+    method: Text | None = None
+    narrow_layers: Count | None = None
+    compute_layers: Count | None = None
+    golden_tolerance: Annotated[float, Meta(gt=0.0)] | None = None
+    drift: Drift | None = None
 
     def __post_init__(self) -> None:
         expected = MODEL if self.name == "fp32" else f"{VARIANTS}/{self.name}.onnx"
@@ -360,16 +364,6 @@ def decode(raw: bytes) -> Manifest:
     if hashlib.sha256(unsealed).hexdigest() != manifest.seal:
         raise msgspec.ValidationError("The text does not match its seal - at `$.seal`")
     return manifest
-
-
-def read_json(raw: bytes, kind: type[T]) -> T:
-    """Read JSON strictly into a struct; every fault is a ``msgspec.DecodeError``."""
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except UnicodeDecodeError as error:
-        raise msgspec.DecodeError("The text is not UTF-8") from error
-    except RecursionError as error:
-        raise msgspec.DecodeError("The text is nested too deeply") from error
 
 
 def encode(manifest: Manifest) -> bytes:

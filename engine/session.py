@@ -33,13 +33,17 @@ class Session:
     Not thread-safe: a runtime's output arrays are reused from call to call.
     """
 
-    def __init__(self, bundle: Bundle, choice: Choice) -> None:
+    def __init__(self, bundle: Bundle, choice: Choice, model: bytes | None = None) -> None:
+        """Load one variant.
+
+        Parameters
+        ----------
+        model
+            An ONNX graph that takes the place of the variant's own: one that is still to be judged
+            and so is in no bundle yet. Its tensors are those of the manifest.
+        """
         require(choice.backend)
-        variant = bundle.manifest.variant(choice.variant)
-        if variant is None:
-            raise BackendError(
-                "precision", f"{bundle.path.name} has no variant {choice.variant}. Choose another."
-            )
+        file = "" if model is not None else _file_of(bundle, choice.variant)
         self.choice = choice
         self.backend = choice.backend
         self.precision = choice.precision_name
@@ -49,7 +53,7 @@ class Session:
         self._runtime: Backend = backend_class(choice.backend)()
         self.answers = self._runtime.answers
         self._runtime.load(
-            bundle.read(variant.file),
+            bundle.read(file) if model is None else model,
             Options(
                 device=choice.device,
                 precision=choice.precision,
@@ -138,6 +142,15 @@ class Session:
             for name, output in outputs.items():
                 output[row] = answer[name][0]
         return outputs
+
+
+def _file_of(bundle: Bundle, name: str) -> str:
+    variant = bundle.manifest.variant(name)
+    if variant is None:
+        raise BackendError(
+            "precision", f"{bundle.path.name} has no variant {name}. Choose another."
+        )
+    return variant.file
 
 
 def ports(manifest: Manifest) -> tuple[tuple[Port, ...], tuple[Port, ...]]:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from medge.engine.manifest import Data, ImageInput, Metric, Name, Output, Scope, Text
+from medge.engine.manifest import Data, ImageInput, Metric, Output, Scope
+from medge.engine.terms import Name, Text
 from medge.errors import UsageError
 from medge.exporters.spec_text import COMMENTED_SPEC
 
