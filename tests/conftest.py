@@ -6,6 +6,12 @@ import pytest
 from command_line import Typed
 
 
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what a test learns of this machine away from what its user learned, and from others."""
+    monkeypatch.setenv("MEDGE_HOME", str(tmp_path_factory.mktemp("medge-home")))
+
+
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Typed:
     """Type a command line and get exit code, stdout and stderr."""
