@@ -179,13 +179,13 @@ def open_bundle(path: Path, *, wait: bool = True) -> Bundle:
     try:
         raw = _read(folder, path, MANIFEST, None, links_allowed=links_allowed)
         bundle = Bundle(path, folder, raw, links_allowed=links_allowed)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must not leave the folder open
         os.close(folder)
         raise
     if wait:
         try:
             bundle.wait()
-        except BaseException:
+        except BaseException:  # Ctrl-C too
             bundle.close()
             raise
     return bundle

@@ -27,7 +27,7 @@ def contained(name: str, codec: Callable[P, T], *args: P.args, **kwargs: P.kwarg
             f"{name} found no memory for this frame. Close other programs or use a machine with "
             "more memory.",
         ) from None
-    except BaseException as failure:
+    except BaseException as failure:  # codecs in Rust panic with one that is no Exception
         raise InputError(
             "decode-failed",
             f"{name} could not decode the frame ({type(failure).__name__}): its data are "

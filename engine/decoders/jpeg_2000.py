@@ -55,14 +55,16 @@ class Jpeg2000:
         bits, signed = header.precisions[0]
         stream = data[header.start :]
         if picture.samples == 1:
-            values = contained("Pillow", lambda raw: _decode_threaded(raw, bits, signed), stream)
+            codec = "Pillow"
+            values = contained(codec, lambda raw: _decode_threaded(raw, bits, signed), stream)
         else:
-            values = contained(self.name, _decode, stream)
+            codec = self.name
+            values = contained(codec, _decode, stream)
         kind = np.dtype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
         need = picture.rows * picture.columns * picture.samples * kind.itemsize
         if values.size != need:
             raise InputError(
-                "decode-failed", f"{self.name} returned {values.size} bytes instead of {need}."
+                "decode-failed", f"{codec} returned {values.size} bytes instead of {need}."
             )
         samples = values.view(kind)
         notes = header.notes + check_values(CODEC, samples, bits, picture)

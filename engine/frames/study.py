@@ -27,7 +27,7 @@ def open_study(path: Path, asked: Asked | None = None) -> Study:
     source = Source(path)
     try:
         return _open(source, asked)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must not leave the file open
         source.close()
         raise
 
