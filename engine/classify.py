@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medge.engine.decide import decide
+from medge.engine.feed import Fed, Feed
 from medge.engine.prediction import INVALID_RULES, Answer, Fault, Result, Status, Timings
-from medge.engine.preprocess import Preprocessor
-from medge.engine.scope import missing_tags
 from medge.errors import InputError, MedgeError, UsageError
 
 if TYPE_CHECKING:
@@ -77,10 +76,7 @@ class Classifier:
         self.choice = choice
         self.session = session
         self.tested = tested
-        self._spec = bundle.manifest.inputs[0]
-        self._prepare = Preprocessor(self._spec)
-        self._tensor = np.zeros((1, *self._spec.shape), dtype=self._spec.dtype)
-        self._feeds = {self._spec.name: self._tensor}
+        self._feed = Feed(bundle.manifest)
 
     def run(
         self,
@@ -119,7 +115,7 @@ class Classifier:
                     context=context,
                 )
 
-            return list(self._frames(ARRAY, opener))
+            return [self._judge(ARRAY, fed) for fed in self._feed.study(opener)]
         if window is not None or inverted or bits_stored is not None or context is not None:
             raise UsageError(
                 "array-options",
@@ -130,10 +126,7 @@ class Classifier:
 
     def stream(self, path: Path, asked: Asked | None = None) -> Iterator[Result]:
         """Judge the frames of one file as they are read; a bad file gives one refused Result."""
-        from medge.engine.frames.study import Asked, open_study
-
-        asked = asked or Asked(gray_only=self._prepare.wants_gray)
-        return self._frames(str(path), lambda: open_study(path, asked))
+        return (self._judge(str(path), fed) for fed in self._feed.file(path, asked))
 
     def failed(self, path: Path, error: Exception) -> Result:
         """Tell what stopped a file as a Result.
@@ -157,7 +150,7 @@ class Classifier:
     @property
     def wants_gray(self) -> bool:
         """Whether luminance is all that the bundle looks at."""
-        return self._prepare.wants_gray
+        return self._feed.wants_gray
 
     def close(self) -> None:
         """Release the runtime and the bundle."""
@@ -175,74 +168,33 @@ class Classifier:
     ) -> None:
         self.close()
 
-    def _frames(self, file: str, opener: Callable[[], Study]) -> Iterator[Result]:
-        start = time.perf_counter_ns()
-        try:
-            study = opener()
-        except InputError as error:
-            yield self._refused(file, None, error, Timings(read_ns=_since(start)))
-            return
-        with study:
-            try:
-                missing = missing_tags(study.context, self.bundle.manifest.scope)
-            except InputError as error:
-                yield self._refused(file, None, error, Timings(read_ns=_since(start)))
-                return
-            facts = tuple(f"absent: {tag}" for tag in missing)
-            if study.context.synthetic:
-                facts += ("synthetic: Synthetic Data (0008,001C) is YES",)
-            read_ns = _since(start)
-            for index in range(study.frame_count):
-                yield self._judge(
-                    file, study, index, read_ns if index == 0 else 0, facts, unscoped=bool(missing)
-                )
-
-    def _judge(
-        self,
-        file: str,
-        study: Study,
-        index: int,
-        read_ns: int,
-        facts: tuple[str, ...],
-        *,
-        unscoped: bool,
-    ) -> Result:
+    def _judge(self, file: str, fed: Fed) -> Result:
         """Judge one frame; every stage that was reached has its time."""
+        if fed.fault is not None:
+            return self._refused(file, fed, fed.fault, _timings(fed.times_ns))
         clock = [time.perf_counter_ns()]
         try:
-            frame = study.frame(index)
-            clock.append(time.perf_counter_ns())
-            applied = self._prepare.prepare(frame, self._tensor[0])
-            clock.append(time.perf_counter_ns())
-            outputs = self.session.infer(self._feeds)
+            outputs = self.session.infer(fed.feeds)
             clock.append(time.perf_counter_ns())
             # What a backend without a network returns must not look like a prediction.
             answers = decide(outputs, 0, self.bundle.manifest) if self.session.answers else ()
             clock.append(time.perf_counter_ns())
         except InputError as error:
             clock.append(time.perf_counter_ns())
-            notes = (*study.notes, *facts)
-            return self._refused(file, index, error, _timings(read_ns, clock), notes)
+            return self._refused(file, fed, error, _timings(fed.times_ns, clock))
         return self._result(
             file,
-            index,
-            _status(answers, unscoped=unscoped),
-            _timings(read_ns, clock),
+            fed.frame,
+            _status(answers, unscoped=fed.unscoped),
+            _timings(fed.times_ns, clock),
             answers=answers,
-            notes=(*study.notes, *facts, *applied),  # decoding may add to the study's notes
+            notes=fed.notes,
         )
 
-    def _refused(
-        self,
-        file: str,
-        frame: int | None,
-        error: InputError,
-        timings: Timings,
-        notes: tuple[str, ...] = (),
-    ) -> Result:
+    def _refused(self, file: str, fed: Fed, error: InputError, timings: Timings) -> Result:
         fault = Fault(rule=error.rule, exit_code=error.exit_code, message=error.message)
         status: Status = "invalid" if error.rule in INVALID_RULES else "refused"
-        return self._result(file, frame, status, timings, fault=fault, notes=notes)
+        return self._result(file, fed.frame, status, timings, fault=fault, notes=fed.notes)
 
     def _result(
         self,
@@ -283,14 +235,14 @@ def _status(answers: tuple[Answer, ...], *, unscoped: bool) -> Status:
     return "unscoped" if unscoped else "ok"
 
 
-def _since(start: int) -> int:
-    return time.perf_counter_ns() - start
-
-
-def _timings(read_ns: int, clock: list[int]) -> Timings:
+def _timings(fed_ns: tuple[int, ...], clock: Sequence[int] = ()) -> Timings:
     """Name the gaps between clock readings; stages that were not reached stay 0."""
-    gaps = [after - before for before, after in pairwise(clock)]
-    gaps += [0] * (4 - len(gaps))
+    gaps = [*fed_ns, *(after - before for before, after in pairwise(clock))]
+    gaps += [0] * (5 - len(gaps))
     return Timings(
-        read_ns=read_ns, decode_ns=gaps[0], prepare_ns=gaps[1], infer_ns=gaps[2], decide_ns=gaps[3]
+        read_ns=gaps[0],
+        decode_ns=gaps[1],
+        prepare_ns=gaps[2],
+        infer_ns=gaps[3],
+        decide_ns=gaps[4],
     )
