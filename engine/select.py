@@ -27,8 +27,10 @@ class Choice:
     device: str  # as the backend names it
     variant: str  # which graph of the bundle
     precision: str  # what the runtime computes in: "fp32" or "bf16"
-    threads: int
+    threads: int  # of all streams together
     reasons: tuple[str, ...] = ()
+    streams: int = 1  # calls that run at once
+    batch: int = 1  # pictures in one call
 
     @property
     def precision_name(self) -> str:
