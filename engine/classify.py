@@ -76,6 +76,7 @@ class Classifier:
         self.choice = choice
         self.session = session
         self.tested = tested
+        self._placement = {name: round(n, 4) for name, n in tested.placement.shares.items()}
         self._feed = Feed(bundle.manifest)
 
     def run(
@@ -221,6 +222,7 @@ class Classifier:
             device=self.session.device,
             backend=self.session.backend,
             precision=self.session.precision,
+            placement=self._placement,
             bundle=f"{manifest.name} {manifest.version}",
             bundle_sha256=self.bundle.digest,
             demonstration=manifest.demonstration,

@@ -59,6 +59,7 @@ class Result(Struct, frozen=True, kw_only=True, rename={"schema_": "schema"}):
     device: str
     backend: str
     precision: str
+    placement: dict[str, float] = {}  # precision -> part of the compute layers that runs in it
     bundle: str  # NAME VERSION
     bundle_sha256: str
     demonstration: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ import numpy as np
 from medge._native import all_finite
 from medge.engine.backends import Backend, Options, Port, Tensor, backend_class
 from medge.engine.backends.presence import require
-from medge.errors import BackendError, InputError
+from medge.errors import BackendError, InputError, UsageError
 from medge.profiles.device import cpu_name
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.manifest import Manifest
+    from medge.engine.placement import Placement
     from medge.engine.select import Choice
 
 
@@ -27,10 +29,15 @@ class Session:
     ----------
     backend, device, precision
         What runs, as results tell it: ``onnxruntime``, ``cpu (NAME)``, ``fp32``.
+    backend_version
+        The runtime's.
+    from_bundle
+        Whether the graph is the variant's own.
     answers
         False for a backend that runs no network; what it returns must not become a prediction.
 
-    Not thread-safe: a runtime's output arrays are reused from call to call.
+    A stream's output arrays are reused from call to call, so one stream is used by one thread at a
+    time; different streams may run at once.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, model: bytes | None = None) -> None:
@@ -42,8 +49,10 @@ class Session:
             An ONNX graph that takes the place of the variant's own: one that is still to be judged
             and so is in no bundle yet. Its tensors are those of the manifest.
         """
+        _check_streams(choice)
         require(choice.backend)
         file = "" if model is not None else _file_of(bundle, choice.variant)
+        self.from_bundle = model is None
         self.choice = choice
         self.backend = choice.backend
         self.precision = choice.precision_name
@@ -52,30 +61,41 @@ class Session:
         # Made before the model is read: the import overlaps with the check of the bundle's files.
         self._runtime: Backend = backend_class(choice.backend)()
         self.answers = self._runtime.answers
-        self._runtime.load(
-            bundle.read(file) if model is None else model,
-            Options(
-                device=choice.device,
-                precision=choice.precision,
-                threads=choice.threads,
-                inputs=self._inputs,
-                outputs=self._outputs,
-            ),
+        self.backend_version = self._runtime.version
+        options = Options(
+            device=choice.device,
+            precision=choice.precision,
+            threads=choice.threads,
+            streams=choice.streams,
+            inputs=self._inputs,
+            outputs=self._outputs,
         )
+        try:
+            self._runtime.load(bundle.read(file) if model is None else model, options)
+        except BaseException:  # Ctrl-C too must leave nothing of the runtime behind
+            self._runtime.close()
+            raise
         bundle.release()
 
-    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    @cached_property
+    def placement(self) -> Placement:
+        """What the loaded network really runs in, as its runtime tells."""
+        return self._runtime.placement()
+
+    def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
         """Run one batch.
 
         Parameters
         ----------
         inputs
             For every input of the bundle a C-contiguous array (n, ...) of its shape and dtype.
+        stream
+            0 to ``choice.streams - 1``; each may be used by another thread at the same time.
 
         Returns
         -------
         Mapping
-            For every output an array (n, classes), float32, valid until the next call.
+            For every output an array (n, classes), float32, valid until the stream's next call.
 
         Raises
         ------
@@ -88,9 +108,9 @@ class Session:
         batch = self._check(inputs)
         runtime = self._runtime
         if runtime.batch in (None, batch):
-            outputs = runtime.infer(inputs)
+            outputs = runtime.infer(inputs, stream)
         else:
-            outputs = self._one_by_one(inputs, batch)
+            outputs = self._one_by_one(inputs, batch, stream)
         for port in self._outputs:
             if not all_finite(outputs[port.name]):
                 raise InputError(
@@ -134,14 +154,26 @@ class Session:
                 )
         return batch
 
-    def _one_by_one(self, inputs: Mapping[str, Tensor], batch: int) -> Mapping[str, Tensor]:
+    def _one_by_one(
+        self, inputs: Mapping[str, Tensor], batch: int, stream: int
+    ) -> Mapping[str, Tensor]:
         """Run a graph of fixed batch 1 on each item in turn."""
         outputs = {port.name: np.empty((batch, *port.shape), port.dtype) for port in self._outputs}
         for row in range(batch):
-            answer = self._runtime.infer({name: a[row : row + 1] for name, a in inputs.items()})
+            one = {name: array[row : row + 1] for name, array in inputs.items()}
+            answer = self._runtime.infer(one, stream)
             for name, output in outputs.items():
                 output[row] = answer[name][0]
         return outputs
+
+
+def _check_streams(choice: Choice) -> None:
+    if not 1 <= choice.streams <= choice.threads:
+        raise UsageError(
+            "streams",
+            f"{choice.streams} streams were asked for with {choice.threads} threads. Every stream "
+            "needs a thread of its own.",
+        )
 
 
 def _file_of(bundle: Bundle, name: str) -> str:

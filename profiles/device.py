@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,14 @@ X86_TIERS = (
     ("sse4", {"sse4_1"}),
 )
 ARM_TIERS = (("sve", {"sve"}), ("neon-dot", {"asimd", "asimddp"}), ("neon", {"asimd"}))
+
+_X86_KEYS = ("vendor_id", "cpu family", "model", "stepping")
+_ARM_KEYS = ("CPU implementer", "CPU part", "CPU variant", "CPU revision")
+# Flags of x86 and ARM that runtimes choose their kernels by; others come and go with the kernel.
+_INSTRUCTION_SETS = (
+    *("sse", "ssse", "avx", "amx", "fma", "f16c", "bmi", "gfni", "vaes", "vpclmul", "popcnt"),
+    *("asimd", "sve", "sme", "fp", "i8mm", "bf16", "crc32", "atomics"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,21 @@ def _upwards(base: Path, path: str) -> Iterator[Path]:
     yield base
 
 
+def identity(root: Path = ROOT) -> str:
+    """Return what has to be equal for something built or measured on one CPU to hold on another.
+
+    Maker, family, model, stepping (on ARM: implementer, part, variant, revision), the tier, a short
+    digest of the instruction sets that the kernel shows, because virtual machines hide some of
+    them, and the name.
+    """
+    facts = _cpuinfo(root)
+    parts = [facts[key] for key in (*_X86_KEYS, *_ARM_KEYS) if key in facts]
+    flags = sorted(flag for flag in _flags(facts) if flag.startswith(_INSTRUCTION_SETS))
+    digest = hashlib.sha256(" ".join(flags).encode()).hexdigest()[:12]
+    numbers = "-".join(parts) or platform.machine()
+    return f"{numbers} {_tier(facts) or 'no known tier'} {digest} {_name(root, facts)[0]}"
+
+
 def cpu_name(root: Path = ROOT) -> str:
     """Return the CPU's name, on boards whose CPU has none the board's."""
     return _name(root, _cpuinfo(root))[0]
@@ -138,9 +162,13 @@ def _name(root: Path, facts: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _tier(facts: Mapping[str, str]) -> str | None:
-    flags = set(facts.get("flags", "").split()) or set(facts.get("Features", "").split())
+    flags = _flags(facts)
     tiers = X86_TIERS if "flags" in facts else ARM_TIERS
     return next((name for name, needed in tiers if needed <= flags), None)
+
+
+def _flags(facts: Mapping[str, str]) -> set[str]:
+    return set(facts.get("flags", "").split()) or set(facts.get("Features", "").split())
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from medge.engine.backends.silence import silent_onnxruntime, silent_openvino
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.bundle_writer import write_bundle
 from medge.engine.golden import pack_golden
+from medge.engine.placement import Placement
 from medge.engine.select import choose
 from medge.engine.session import Session
 from medge.errors import BackendError, BundleError, InputError, MedgeError
@@ -350,6 +351,9 @@ class TestOpenVINO:
         core = ov.Core()
         graph = core.read_model(tiny_graph())
         compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        _check_precision(compiled, "fp32")
-        with pytest.raises(BackendError, match="layers in f32"):
-            _check_precision(compiled, "bf16")
+        runs = Placement(compute={"fp32": 2}, nodes={"Convolution": {"fp32": 1}})
+        _check_precision(compiled, "fp32", runs)
+        with pytest.raises(BackendError, match="layers in fp32"):
+            _check_precision(compiled, "bf16", runs)
+        with pytest.raises(BackendError, match=r"told fp32 .* in bf16"):
+            _check_precision(compiled, "fp32", Placement(nodes={"Convolution": {"bf16": 1}}))

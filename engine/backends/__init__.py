@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
 import numpy.typing as npt
 
+from medge.engine.placement import Placement
 from medge.errors import BackendError, BundleError
 
 Tensor: TypeAlias = npt.NDArray[Any]
@@ -34,10 +35,16 @@ class Options:
     """How a model is loaded: everything explicit, nothing left to a runtime's default."""
 
     device: str  # as the runtime names it: "cpu", "GPU.0"
-    precision: str  # runtime precision: "fp32" or "bf16"; the graph's own precision is the variant
-    threads: int
+    precision: str  # the runtime's: "fp32", "bf16", "fp16"; the graph's own is the variant
+    threads: int  # of all streams together
     inputs: tuple[Port, ...]  # what the manifest promises; the graph must agree
     outputs: tuple[Port, ...]
+    streams: int = 1  # how many calls may run at once, each with its part of the threads
+    keep_engine: bool = False  # ``engine`` will be asked for: what was built must not be lost
+
+
+class EngineError(Exception):
+    """A kept engine is not what this runtime takes back; the graph has to be built anew."""
 
 
 class Backend(Protocol):
@@ -45,10 +52,25 @@ class Backend(Protocol):
 
     requires: ClassVar[tuple[str, ...]]  # as pip reads them; checked and printed from here
     answers: ClassVar[bool]  # whether it runs the network at all
+    version: str  # the runtime's
     batch: int | None  # after load: the only batch that the graph takes, None for any
 
-    def load(self, model: bytes, options: Options) -> None:
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices of this machine that the runtime can use."""
+        ...
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        """Return the runtime precisions that a device computes in its own arithmetic."""
+        ...
+
+    def load(self, model: bytes, options: Options, engine: bytes | None = None) -> None:
         """Make an ONNX graph ready to run.
+
+        Parameters
+        ----------
+        engine
+            What ``engine`` gave for the same graph, options, runtime and machine: opened instead of
+            building again. Whoever keeps engines sees to it that they are whole.
 
         Raises
         ------
@@ -56,13 +78,25 @@ class Backend(Protocol):
             This runtime, device or precision is not available here.
         BundleError
             The runtime refuses the graph, or the graph is not what the manifest promises.
+        EngineError
+            The runtime does not take the engine back.
         """
 
-    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Run one batch; names are those of the graph, arrays are valid until the next call.
+    def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
+        """Run one batch; names are those of the graph.
 
-        Inputs are C-contiguous, of the promised dtype and shape, and stay with the caller.
+        Inputs are C-contiguous, of the promised dtype and shape, and stay with the caller. Outputs
+        are valid until the stream's next call. Different streams may run at once, on threads of the
+        caller; one stream may not.
         """
+        ...
+
+    def placement(self) -> Placement:
+        """Return what the loaded network really runs in; runs it once if only that can tell."""
+        ...
+
+    def engine(self) -> bytes | None:
+        """Return what ``load`` built, for a later ``load``; None where nothing is worth keeping."""
         ...
 
     def close(self) -> None:

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from medge import __version__
 from medge.engine.backends import Options, Tensor
+from medge.engine.placement import Placement
 from medge.errors import BackendError
 
 
@@ -16,26 +18,44 @@ class Null:
 
     requires: ClassVar[tuple[str, ...]] = ()
     answers: ClassVar[bool] = False
+    version = __version__
 
     def __init__(self) -> None:
         self.batch: int | None = None
-        self._outputs: dict[str, Tensor] = {}
+        self._outputs: dict[int, dict[str, Tensor]] = {}
 
-    def load(self, model: bytes, options: Options) -> None:
+    def devices(self) -> tuple[str, ...]:
+        """See Backend.devices."""
+        return ("cpu",)
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        """See Backend.precisions."""
+        return ("fp32",)
+
+    def load(self, model: bytes, options: Options, engine: bytes | None = None) -> None:
         """See Backend.load; the graph is not looked at."""
         if options.device != "cpu" or options.precision != "fp32":
             raise BackendError("backend-option", "null runs at fp32 on cpu; leave both at auto.")
         self._options = options
 
-    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
         """See Backend.infer."""
         batch = len(next(iter(inputs.values())))
-        if any(len(output) != batch for output in self._outputs.values()) or not self._outputs:
-            self._outputs = {
+        outputs = self._outputs.get(stream)
+        if outputs is None or any(len(output) != batch for output in outputs.values()):
+            outputs = self._outputs[stream] = {
                 port.name: np.full((batch, *port.shape), 1 / port.shape[-1], port.dtype)
                 for port in self._options.outputs
             }
-        return self._outputs
+        return outputs
+
+    def placement(self) -> Placement:
+        """See Backend.placement: nothing runs."""
+        return Placement()
+
+    def engine(self) -> bytes | None:
+        """See Backend.engine: nothing was built."""
+        return None
 
     def close(self) -> None:
         """See Backend.close."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from medge.engine.backends import Found, Options, Tensor, agreed_batch
+from medge.engine.backends import EngineError, Found, Options, Tensor, agreed_batch
+from medge.engine.backends.ort_profile import placement_of, private_folder
 from medge.engine.backends.silence import silent_onnxruntime
+from medge.engine.placement import Placement
 from medge.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
@@ -24,91 +28,181 @@ _NO_KERNEL = re.compile(r"implementation for (\w{1,64})\((\d{1,3})\)")
 
 
 class OnnxRuntime:
-    """Runs the graph with ``CPUExecutionProvider``; outputs are written into arrays kept here."""
+    """Runs the graph with ``CPUExecutionProvider``; outputs are written into arrays kept here.
+
+    The first call of all is watched by the runtime's profiler, which tells what runs in which
+    precision; it is off from then on. Streams with one thread each share a session and its weights;
+    with more threads each has its own, because a session's threads serve one call at a time.
+    """
 
     requires: ClassVar[tuple[str, ...]] = ("onnxruntime>=1.17",)
     answers: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._library = silent_onnxruntime()
+        self.version = str(self._library.__version__)
         self.batch: int | None = None
         self._session: onnxruntime.InferenceSession | None = None
-        self._bound: dict[str, Tensor] = {}
-        self._outputs: dict[str, Tensor] = {}
+        self._streams: list[_Stream] = []
+        self._engine: bytes | None = None
+        self._profile: bytes | None = None
+        self._folder = ExitStack()  # of the profile, until it is read
 
-    def load(self, model: bytes, options: Options) -> None:
-        """See Backend.load."""
+    def devices(self) -> tuple[str, ...]:
+        """See Backend.devices."""
+        return ("cpu",)
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        """See Backend.precisions."""
+        return ("fp32",)
+
+    def load(self, model: bytes, options: Options, engine: bytes | None = None) -> None:
+        """See Backend.load; an engine is the graph after the runtime's optimisations."""
         if options.device != "cpu" or options.precision != "fp32":
             raise BackendError(
                 "backend-option",
                 f"onnxruntime runs at fp32 on cpu here, not at {options.precision} on "
                 f"{options.device}. Choose these, or another backend.",
             )
-        onnxruntime = self._library
-        onnxruntime.set_default_logger_severity(FATAL)
-        try:
-            session = onnxruntime.InferenceSession(
-                model, _session_options(onnxruntime, options.threads), providers=[PROVIDER]
-            )
-        except Exception as error:  # its classes have no base of their own
-            raise _refusal(error, onnxruntime.__version__) from None
-        if session.get_providers() != [PROVIDER]:
-            raise BackendError(
-                "provider", f"onnxruntime did not take {PROVIDER}. Install it again."
-            )
-        session.disable_fallback()
+        self._library.set_default_logger_severity(FATAL)
+        self._options = options
+        self._session = first = self._open(model, engine)
         self.batch = agreed_batch(
-            [_found(node) for node in session.get_inputs()],
-            [_found(node) for node in session.get_outputs()],
+            [_found(node) for node in first.get_inputs()],
+            [_found(node) for node in first.get_outputs()],
             options,
         )
-        self._session = session
-        self._options = options
-        self._binding = session.io_binding()
-        self._run = session.run_with_iobinding
+        alone = options.threads // options.streams > 1
+        sessions = [first] + [
+            self._open(model, engine, watched=False) if alone else first
+            for _ in range(options.streams - 1)
+        ]
+        self._streams = [_Stream(self._library, session, options) for session in sessions]
+        self._streams[0].run = self._watched_run
 
-    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
         """See Backend.infer."""
+        lane = self._streams[stream]
         try:
             for name, array in inputs.items():
-                if self._bound.get(name) is not array:
-                    self._bind(name, array)
-            self._run(self._binding)
+                if lane.bound.get(name) is not array:
+                    lane.bind(name, array)
+            lane.run(lane.binding)
         except Exception as error:  # its classes have no base of their own
             raise BackendError(
                 "runtime-failed",
                 f"onnxruntime failed while running the network ({type(error).__name__}). "
                 "Free memory, or try --backend openvino.",
             ) from None
-        return self._outputs
+        return lane.outputs
+
+    def placement(self) -> Placement:
+        """See Backend.placement."""
+        if self._profile is None:
+            self.infer(
+                {
+                    port.name: np.zeros((self.batch or 1, *port.shape), port.dtype)
+                    for port in self._options.inputs
+                }
+            )
+        return placement_of(self._profile or b"", PROVIDER)
+
+    def engine(self) -> bytes | None:
+        """See Backend.engine."""
+        return self._engine
 
     def close(self) -> None:
         """See Backend.close."""
-        self._bound.clear()
-        self._outputs = {}
-        if self._session is not None:
-            del self._binding, self._run
-            self._session = None
+        self._stop_profile()
+        self._streams = []
+        self._session = None
+        self._engine = None
 
-    def _bind(self, name: str, array: Tensor) -> None:
-        """Let the runtime read from ``array`` itself, and write to arrays of the same batch."""
-        self._binding.bind_ortvalue_input(name, self._library.OrtValue.ortvalue_from_numpy(array))
-        self._bound[name] = array  # also keeps its memory alive while it is bound
-        batch = len(array)
-        if any(len(output) == batch for output in self._outputs.values()):
+    def _open(
+        self, model: bytes, engine: bytes | None, *, watched: bool = True
+    ) -> onnxruntime.InferenceSession:
+        """Make a session; the first one is watched, and leaves its optimised graph if asked to."""
+        onnxruntime = self._library
+        options = _session_options(onnxruntime, self._options)
+        if engine is not None:
+            levels = onnxruntime.GraphOptimizationLevel
+            options.graph_optimization_level = levels.ORT_DISABLE_ALL
+        with ExitStack() as stack:
+            kept = None
+            if watched:
+                options.enable_profiling = True
+                folder = self._folder.enter_context(private_folder())
+                options.profile_file_prefix = str(folder / "profile")
+                if self._options.keep_engine and engine is None:
+                    kept = stack.enter_context(private_folder()) / "optimised.onnx"
+                    options.optimized_model_filepath = str(kept)
+            try:
+                session = onnxruntime.InferenceSession(
+                    model if engine is None else engine, options, providers=[PROVIDER]
+                )
+            except Exception as error:  # its classes have no base of their own
+                self._folder.close()
+                if engine is not None:
+                    raise EngineError(type(error).__name__) from None
+                raise _refusal(error, self.version) from None
+            if kept is not None:
+                self._engine = kept.read_bytes()
+        if session.get_providers() != [PROVIDER]:
+            raise BackendError(
+                "provider", f"onnxruntime did not take {PROVIDER}. Install it again."
+            )
+        session.disable_fallback()
+        return session
+
+    def _watched_run(self, binding: Any) -> None:
+        """Run once under the profiler, then never again."""
+        first = self._streams[0]
+        first.run = first.session.run_with_iobinding
+        try:
+            first.run(binding)
+        finally:
+            self._stop_profile()
+
+    def _stop_profile(self) -> None:
+        if self._session is None or self._profile is not None:
             return
-        self._outputs = {
+        with self._folder:
+            self._profile = Path(self._session.end_profiling()).read_bytes()
+
+
+class _Stream:
+    """What one call at a time needs: bound inputs and outputs."""
+
+    def __init__(
+        self, library: ModuleType, session: onnxruntime.InferenceSession, options: Options
+    ) -> None:
+        self.session = session
+        self.binding = session.io_binding()
+        self.run: Any = session.run_with_iobinding
+        self.bound: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
+        self._library = library
+        self._options = options
+
+    def bind(self, name: str, array: Tensor) -> None:
+        """Let the runtime read from ``array`` itself, and write to arrays of the same batch."""
+        self.binding.bind_ortvalue_input(name, self._library.OrtValue.ortvalue_from_numpy(array))
+        self.bound[name] = array  # also keeps its memory alive while it is bound
+        batch = len(array)
+        if any(len(output) == batch for output in self.outputs.values()):
+            return
+        self.outputs = {
             port.name: np.empty((batch, *port.shape), port.dtype) for port in self._options.outputs
         }
-        for port_name, output in self._outputs.items():
-            self._binding.bind_output(
+        for port_name, output in self.outputs.items():
+            self.binding.bind_output(
                 port_name, "cpu", 0, output.dtype, output.shape, output.ctypes.data
             )
 
 
-def _session_options(onnxruntime: ModuleType, threads: int) -> onnxruntime.SessionOptions:
+def _session_options(onnxruntime: ModuleType, asked: Options) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = asked.threads // asked.streams
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

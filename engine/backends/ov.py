@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
-from medge.engine.backends import Found, Options, Port, Tensor, agreed_batch
+from medge.engine.backends import EngineError, Found, Options, Port, Tensor, agreed_batch
 from medge.engine.backends.silence import silent_openvino
+from medge.engine.placement import PRECISIONS, Node, Placement, tally
 from medge.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
     import openvino
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}  # our word for a runtime precision and OpenVINO's
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # a runtime precision, and OpenVINO's word
+
+# Convolutions and matrix products: OpenVINO's operators, and the layers its CPU and GPU make of
+# them. A layer of another type holds them too where it was fused from several operators.
+OPERATORS = frozenset(
+    {
+        "Convolution",
+        "GroupConvolution",
+        "ConvolutionBackpropData",
+        "GroupConvolutionBackpropData",
+        "MatMul",
+    }
+)
+LAYERS = frozenset(
+    {
+        "Convolution",
+        "Deconvolution",
+        "FullyConnected",
+        "MatMul",
+        "Gemm",
+        "ScaledDotProductAttention",
+    }
+)
+NOT_EXECUTED = frozenset({"", "Const", "Constant", "Input", "Parameter", "Output", "Result"})
 
 _MISSING_OPERATORS = re.compile(r"not support the following ONNX operations:\s*([\w.]{1,64})")
+
+
+class _Engine(Struct, frozen=True):
+    """What a later load needs: OpenVINO's own blob, and the facts that are not in it."""
+
+    blob: bytes
+    batch: int | None
+    compute: tuple[str, ...]  # names of the graph's convolutions and matrix products
 
 
 class OpenVINO:
@@ -28,70 +64,143 @@ class OpenVINO:
 
     def __init__(self) -> None:
         self._library = silent_openvino()
+        self.version = str(self._library.__version__).partition("-")[0]
         self.batch: int | None = None
-        self._request: openvino.InferRequest | None = None
-        self._bound: dict[str, Tensor] = {}
-        self._outputs: dict[str, Tensor] = {}
+        self._streams: list[_Stream] = []
+        self._compiled: openvino.CompiledModel | None = None
 
-    def load(self, model: bytes, options: Options) -> None:
-        """See Backend.load."""
+    def load(self, model: bytes, options: Options, engine: bytes | None = None) -> None:
+        """See Backend.load; an engine is the compiled model that OpenVINO exports."""
         ov = self._library
         core = ov.Core()
         device = "CPU" if options.device == "cpu" else options.device
         _check_device(core, device, options.precision)
-        try:
-            graph = core.read_model(model)
-            self.batch = _agreed_batch(graph, options)
-            compiled = core.compile_model(graph, device, _properties(device, options))
-        except RuntimeError as error:
-            raise _refusal(error, ov.__version__.partition("-")[0]) from None
-        _check_precision(compiled, options.precision)
+        properties = _properties(device, options)
+        if engine is None:
+            compiled = self._build(core, model, device, properties, options)
+        else:
+            compiled = self._open(core, engine, device, properties)
+        self._read_placement(compiled)
+        _check_precision(compiled, options.precision, self._placement)
         if device == "CPU":
-            _check_threads(compiled, options.threads)
-        self._options = options
-        request = compiled.create_infer_request()
-        self._request = request
-        self._infer = request.infer
+            _check_threads(compiled, options)
+        self._compiled = compiled
+        self._streams = [
+            _Stream(ov, compiled.create_infer_request(), options) for _ in range(options.streams)
+        ]
 
-    def infer(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def devices(self) -> tuple[str, ...]:
+        """See Backend.devices."""
+        present = self._library.Core().available_devices
+        return tuple("cpu" if name == "CPU" else name for name in present)
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        """See Backend.precisions."""
+        name = "CPU" if device == "cpu" else device
+        able = self._library.Core().get_property(name, "OPTIMIZATION_CAPABILITIES")
+        return tuple(precision for precision in HINTS if precision.upper() in able)
+
+    def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
         """See Backend.infer."""
+        lane = self._streams[stream]
         try:
             for name, array in inputs.items():
-                if self._bound.get(name) is not array:
-                    self._bind(name, array)
-            self._infer()
+                if lane.bound.get(name) is not array:
+                    lane.bind(name, array)
+            lane.run()
         except RuntimeError as error:
             raise BackendError(
                 "runtime-failed",
                 f"openvino failed while running the network ({type(error).__name__}). "
                 "Free memory, or try --backend onnxruntime.",
             ) from None
-        return self._outputs
+        return lane.outputs
+
+    def placement(self) -> Placement:
+        """See Backend.placement."""
+        return self._placement
+
+    def engine(self) -> bytes | None:
+        """See Backend.engine."""
+        if self._compiled is None:
+            return None
+        exported = self._compiled.export_model()
+        blob = exported if isinstance(exported, bytes) else exported.getvalue()
+        return msgspec.msgpack.encode(_Engine(blob, self.batch, tuple(sorted(self._compute))))
 
     def close(self) -> None:
         """See Backend.close."""
-        self._bound.clear()
-        self._outputs = {}
-        if self._request is not None:
-            del self._infer
-            self._request = None
+        self._streams = []
+        self._compiled = None
 
-    def _bind(self, name: str, array: Tensor) -> None:
+    def _build(
+        self,
+        core: openvino.Core,
+        model: bytes,
+        device: str,
+        properties: dict[str, Any],
+        options: Options,
+    ) -> openvino.CompiledModel:
+        try:
+            graph = core.read_model(model)
+            self.batch = _agreed_batch(graph, options)
+            self._compute = {
+                node.get_friendly_name()
+                for node in graph.get_ops()
+                if node.get_type_name() in OPERATORS
+            }
+            return core.compile_model(graph, device, properties)
+        except RuntimeError as error:
+            raise _refusal(error, self.version) from None
+
+    def _open(
+        self, core: openvino.Core, engine: bytes, device: str, properties: dict[str, Any]
+    ) -> openvino.CompiledModel:
+        try:
+            kept = msgspec.msgpack.decode(engine, type=_Engine)
+            self.batch, self._compute = kept.batch, set(kept.compute)
+            return core.import_model(io.BytesIO(kept.blob), device, properties)
+        except (RuntimeError, msgspec.DecodeError) as error:
+            raise EngineError(type(error).__name__) from None
+
+    def _read_placement(self, compiled: openvino.CompiledModel) -> None:
+        told = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+        self._placement = tally(
+            _node(facts, self._compute)
+            for facts in told
+            if _text(facts, "layerType") not in NOT_EXECUTED
+        )
+
+
+class _Stream:
+    """What one call at a time needs: a request with its bound inputs and outputs."""
+
+    def __init__(
+        self, library: ModuleType, request: openvino.InferRequest, options: Options
+    ) -> None:
+        self.run = request.infer
+        self.bound: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
+        self._request = request
+        self._library = library
+        self._options = options
+
+    def bind(self, name: str, array: Tensor) -> None:
         """Let the runtime read from ``array`` itself, and write to arrays of the same batch."""
-        request = cast("openvino.InferRequest", self._request)
+        request = self._request
         if array.flags.writeable:
             request.set_tensor(name, self._library.Tensor(array, shared_memory=True))
-            self._bound[name] = array  # also keeps its memory alive while it is bound
+            self.bound[name] = array  # also keeps its memory alive while it is bound
         else:  # openvino shares no read-only memory; the copy holds for this call alone
             request.set_tensor(name, self._library.Tensor(array, shared_memory=False))
-            self._bound.pop(name, None)
+            self.bound.pop(name, None)
         batch = len(array)
-        if any(len(output) == batch for output in self._outputs.values()):
+        if any(len(output) == batch for output in self.outputs.values()):
             return
-        self._outputs = {
+        self.outputs = {
             port.name: np.empty((batch, *port.shape), port.dtype) for port in self._options.outputs
         }
-        for port_name, output in self._outputs.items():
+        for port_name, output in self.outputs.items():
             request.set_tensor(port_name, self._library.Tensor(output, shared_memory=True))
 
 
@@ -104,7 +213,7 @@ def _check_device(core: openvino.Core, device: str, precision: str) -> None:
             "Choose one of these, or install the driver.",
         )
     able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if precision != "fp32" and HINTS[precision].upper() not in able:
+    if precision != "fp32" and precision.upper() not in able:
         raise BackendError(
             "precision",
             f"{device} cannot compute in {precision}; openvino lists {', '.join(sorted(able))}. "
@@ -116,12 +225,12 @@ def _properties(device: str, options: Options) -> dict[str, Any]:
     """Leave nothing to a default: OpenVINO's own precision is bf16 on some machines."""
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": HINTS[options.precision],
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": "LATENCY" if options.streams == 1 else "THROUGHPUT",
     }
     if device == "CPU":
         # Pinned threads of two processes would share the first cores and leave others idle.
         properties |= {
-            "NUM_STREAMS": "1",
+            "NUM_STREAMS": str(options.streams),
             "INFERENCE_NUM_THREADS": options.threads,
             "ENABLE_CPU_PINNING": False,
             "ENABLE_HYPER_THREADING": True,
@@ -129,31 +238,48 @@ def _properties(device: str, options: Options) -> dict[str, Any]:
     return properties
 
 
-def _check_precision(compiled: openvino.CompiledModel, precision: str) -> None:
-    """Read back the hint, and what the layers really run in."""
+def _node(facts: Mapping[str, Any], compute: set[str]) -> Node:
+    """Read one layer; fused ones name all operators that they came from."""
+    kind = _text(facts, "layerType")
+    origins = compute.intersection(_text(facts, "originalLayersNames").split(","))
+    return Node(
+        kind=kind,
+        precision=_text(facts, "runtimePrecision"),
+        layers=max(len(origins), int(kind in LAYERS)),
+    )
+
+
+def _text(facts: Mapping[str, Any], key: str) -> str:
+    return str(facts[key].astype(str)) if key in facts else ""
+
+
+def _check_precision(
+    compiled: openvino.CompiledModel, precision: str, placement: Placement
+) -> None:
+    """Read back the hint, and whether layers run in a precision that nobody asked for."""
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    runs = {
-        str(node.get_rt_info()["runtimePrecision"].astype(str))
-        for node in compiled.get_runtime_model().get_ops()
-        if "runtimePrecision" in node.get_rt_info()
-    }
-    narrow = runs & {"bf16", "f16"}
-    expected = {"bf16"} if precision == "bf16" else set()
-    if hint != HINTS[precision] or narrow != expected:
+    runs = {name for counts in placement.nodes.values() for name in counts}
+    narrow = runs & {"bf16", "fp16"}
+    if hint != HINTS[precision] or narrow != {precision} - {"fp32"}:
         raise BackendError(
             "precision",
-            f"openvino was told {HINTS[precision]} and runs {hint} with layers in "
+            f"openvino was told {precision} and runs {PRECISIONS.get(hint, hint)} with layers in "
             f"{', '.join(sorted(runs))}. Choose another precision or --backend onnxruntime.",
         )
 
 
-def _check_threads(compiled: openvino.CompiledModel, threads: int) -> None:
-    found = int(compiled.get_property("INFERENCE_NUM_THREADS"))
-    if found != threads:
-        raise BackendError(
-            "threads",
-            f"openvino runs {found} threads, {threads} were asked for. Ask for at most {found}.",
-        )
+def _check_threads(compiled: openvino.CompiledModel, options: Options) -> None:
+    for name, asked in (
+        ("INFERENCE_NUM_THREADS", options.threads),
+        ("NUM_STREAMS", options.streams),
+    ):
+        found = int(compiled.get_property(name))
+        if found != asked:
+            what = "threads" if name == "INFERENCE_NUM_THREADS" else "streams"
+            raise BackendError(
+                "threads",
+                f"openvino runs {found} {what}, {asked} were asked for. Ask for at most {found}.",
+            )
 
 
 def _agreed_batch(graph: openvino.Model, options: Options) -> int | None:
