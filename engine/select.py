@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medge.engine.backends import BACKENDS, backend_class
-from medge.engine.backends.presence import absence
-from medge.errors import BackendError, UsageError
-from medge.profiles.device import allowed_cores, allowed_cpus
+from medge.engine.backends.presence import absence, installed_version
+from medge.engine.sealed import read_sealed
+from medge.errors import BackendError, StorageError, UsageError
+from medge.profiles.device import allowed_cores, allowed_cpus, identity
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.manifest import Manifest
+    from medge.engine.sealed import SealedChoice
 
 AUTO = "auto"
 DEFAULT_BACKEND = "onnxruntime"
@@ -47,7 +49,10 @@ def choose(
     precision: str = AUTO,
     threads: int | None = None,
 ) -> Choice:
-    """Return how to run a bundle here.
+    """Return how to run a bundle here: as it was sealed, unless anything else is asked for.
+
+    A choice that `medge compile` sealed holds for this machine's device, the runtime's version and
+    at least as many CPUs; when one of these changed, the default runs, and the reasons say why.
 
     Parameters
     ----------
@@ -63,7 +68,12 @@ def choose(
     UsageError
         ``threads`` makes no sense.
     """
-    backend, why_backend = _backend(backend, precision)
+    unmeasured = "no choice was measured here (`medge compile` does)"
+    if (backend, device, precision, threads) == (AUTO, AUTO, AUTO, None):
+        sealed, unmeasured = _sealed(bundle.digest)
+        if sealed is not None:
+            return _as_sealed(sealed)
+    backend, why_backend = _backend(backend, precision, unmeasured)
     device, why_device = _device(backend, device)
     variant, runtime, why_precision = _precision(bundle.manifest, backend, precision)
     threads, why_threads = _threads(threads)
@@ -77,7 +87,61 @@ def choose(
     )
 
 
-def _backend(asked: str, precision: str) -> tuple[str, str]:
+def _sealed(bundle_sha256: str) -> tuple[SealedChoice | None, str]:
+    """Return the sealed choice if it still holds here, and if not, why."""
+    try:
+        sealed = read_sealed(bundle_sha256)
+    except StorageError:  # what cannot be read must not keep a patient waiting
+        return None, "the sealed choice cannot be read (`medge compile` seals a new one)"
+    if sealed is None:
+        return None, "no choice was measured here (`medge compile` does)"
+    changed = _changed(sealed)
+    if changed is not None:
+        return None, f"the sealed choice {changed}; run `medge compile` again"
+    return sealed, ""
+
+
+def _changed(sealed: SealedChoice) -> str | None:
+    """Return what is no longer as it was when a choice was measured, None when all is."""
+    backend, version = sealed.chosen.backend, sealed.backend_version
+    if sealed.device != identity():
+        return "was measured on another CPU"
+    if absence(backend) is not None:
+        return f"needs {backend}, which is not installed"
+    found = installed_version(backend)
+    if version != found:
+        return f"was measured with {backend} {version}, here is {found}"
+    if sealed.chosen.threads > allowed_cpus():
+        return f"needs {sealed.chosen.threads} CPUs, fewer are allowed"
+    return None
+
+
+def _as_sealed(sealed: SealedChoice) -> Choice:
+    chosen = sealed.chosen
+    timed = sum(row.picture_ns is not None for row in sealed.rows)
+    reasons = [
+        f"backend {chosen.backend}: sealed on {sealed.date}, the best {sealed.goal} of {timed} "
+        "candidates timed here"
+    ]
+    if sealed.drift is not None:
+        drift = sealed.drift
+        reasons.append(
+            f"precision {drift.precision}: drift {drift.verdict}, {drift.flips} of {drift.cases} "
+            "decisions differ from fp32"
+        )
+    return Choice(
+        backend=chosen.backend,
+        device=chosen.device,
+        variant=chosen.variant,
+        precision=chosen.precision,
+        threads=chosen.threads,
+        streams=chosen.streams,
+        batch=chosen.batch,
+        reasons=tuple(reasons),
+    )
+
+
+def _backend(asked: str, precision: str, unmeasured: str) -> tuple[str, str]:
     if asked != AUTO:
         backend_class(asked)
         missing = absence(asked)
@@ -90,7 +154,7 @@ def _backend(asked: str, precision: str) -> tuple[str, str]:
         raise missing
     others = ", ".join(_why_not(name) for name in BACKENDS if name not in (able[0], "null"))
     because = "the default" if precision not in RUNTIME_PRECISIONS else f"it runs {precision}"
-    return able[0], f"backend {able[0]}: {because}; no choice was measured here; not {others}"
+    return able[0], f"backend {able[0]}: {because}; {unmeasured}; not {others}"
 
 
 def _why_not(name: str) -> str:

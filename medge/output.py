@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from medge.console import COLUMNS_OF_A_PAGE, Row, rows_text
+from medge.console import COLUMNS_OF_A_PAGE, rows_text
 from medge.errors import StorageError
 
 
@@ -26,7 +26,11 @@ def encoded(text: str) -> bytes:
 
 
 def write_page(
-    form: str, said: dict[str, Any], rows: Iterator[Row], output: Path | None = None
+    form: str,
+    said: dict[str, Any],
+    rows: Iterable[Sequence[str]],
+    output: Path | None = None,
+    columns: Sequence[str] = COLUMNS_OF_A_PAGE,
 ) -> None:
     """Write one object for programs, or rows for people, to stdout or to a file."""
     import msgspec
@@ -36,7 +40,7 @@ def write_page(
         text = (msgspec.json.format(raw, indent=2) if form == "json" else raw).decode() + "\n"
     else:
         terminal = output is None and sys.stdout.isatty()
-        text = rows_text(form, COLUMNS_OF_A_PAGE, rows, terminal=terminal)
+        text = rows_text(form, columns, rows, terminal=terminal)
     if output is None:
         to_stdout(text)
         return

@@ -33,6 +33,17 @@ def absence(backend: str) -> BackendError | None:
     return None
 
 
+def installed_version(backend: str) -> str | None:
+    """Return the version of a backend's runtime as pip knows it, None where it is not installed."""
+    for requirement in backend_class(backend).requires:
+        name = requirement.split(">=")[0]
+        for each in RIVALS.get(name, (name,)):
+            version = _version(each)
+            if version is not None:
+                return version
+    return None
+
+
 def require(backend: str) -> None:
     """Raise what ``absence`` returns, if anything."""
     error = absence(backend)
