@@ -21,7 +21,7 @@ EXTRAS_ALL := openvino,codecs,gdcm,export
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help preflight demo demo-mri demo-bundles test lint types pyright wheel bench hostile test-arm clean
+.PHONY: help preflight demo demo-mri demo-bundles zoo test lint types pyright wheel bench hostile test-arm clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -61,6 +61,11 @@ demo-mri: $(STAMPS)/all ## Train the brain MRI bundle from DATA=folder and run i
 	$(BIN)/python examples/brain_mri.py build --data '$(DATA)' --out out/brain-mri.medge
 	$(BIN)/medge run '$(DATA)' --bundle out/brain-mri.medge --format csv -o out/brain-mri.csv
 	@echo 'out/brain-mri.csv judges the pictures that it was trained on: it shows the path, not the skill.'
+
+zoo: $(STAMPS)/all ## Train eight classifiers to benchmark and judge with, 2 hours (DATA=folder with MedMNIST files)
+	$(BIN)/python examples/zoo.py build $(if $(DATA),--data '$(DATA)')
+	$(BIN)/python examples/zoo.py data --for chest-x-ray $(if $(DATA),--data '$(DATA)')
+	$(BIN)/python examples/zoo.py data --for breast-ultrasound $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMPS)/all lint types ## Build, all tests, lint, types
 	$(BIN)/pytest
