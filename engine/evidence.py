@@ -47,7 +47,9 @@ class Drift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ``precision`` is variant and runtime precision in one word, as ``Choice.precision_name`` says
     it. ``tier`` is the CPU's instruction set tier or the GPU's capability: the same graph decides
     differently on another one. ``labelled`` is False when only flips could be judged.
-    ``data_sha256`` is the digest of the sorted digests of the judged files.
+    ``data_sha256`` is the digest of the sorted digests of the judged files. ``accepted``: the
+    verdict is ``inconclusive``, and whoever asked for it took it all the same; only then it counts
+    as a pass.
     """
 
     verdict: Verdict
@@ -63,6 +65,16 @@ class Drift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     checks: tuple[Check, ...]
     data_sha256: Sha256
     date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    accepted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.accepted and self.verdict != "inconclusive":
+            raise ValueError("only an inconclusive verdict can be accepted")
+
+    @property
+    def passed(self) -> bool:
+        """Whether this precision may be used: it passed, or its user accepted it."""
+        return self.verdict == "pass" or self.accepted
 
     @property
     def missing_cases(self) -> int:
