@@ -23,8 +23,6 @@ from zoo_members import ZOO
 
 from medge.engine.bundle import open_bundle
 
-THREADS = 2  # a fixed number: sums are then made in one order, whatever the number of processors
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command and do it."""
@@ -33,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder with the pictures; default: fetch them")
     parser.add_argument("--out", type=Path, default=Path("out/zoo"), help="folder to write")
     parser.add_argument("--only", default=",".join(ZOO), help="names, separated by commas")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="of the training; other numbers round otherwise"
+    )
     parser.add_argument(
         "--for",
         dest="bundle",
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data = zoo_data.read(asked.data)
         write(zoo_folders.of_zoo(data), asked.out)
         if asked.command == "build":
-            torch.set_num_threads(THREADS)
+            torch.set_num_threads(asked.threads)
             for name in names:
                 zoo_bundle.build(name, ZOO[name], data, asked.out, partial(say, name))
 

@@ -112,7 +112,7 @@ def write(folders: Folders, out: Path) -> None:
     names = [file_name(folders, int(n)) for n in folders.judge]
     _write_pictures(out / JUDGE, folders, folders.judge)
     _write_pictures(out / CALIBRATION, folders, folders.calibration)
-    (out / LABELS).write_text(labels_csv(folders, names), "utf-8")
+    _write(out / LABELS, labels_csv(folders, names).encode())
 
 
 def file_name(folders: Folders, place: int) -> str:
@@ -141,4 +141,12 @@ def _write_pictures(folder: Path, folders: Folders, places: npt.NDArray[np.int64
         if old.name not in names:
             old.unlink()
     for name, place in names.items():
-        Image.fromarray(folders.pictures[place]).save(folder / name)
+        raw = io.BytesIO()
+        Image.fromarray(folders.pictures[place]).save(raw, "PNG")
+        _write(folder / name, raw.getvalue())
+
+
+def _write(path: Path, raw: bytes) -> None:
+    # What stands there already stays untouched: somebody may be reading it.
+    if not path.is_file() or path.read_bytes() != raw:
+        path.write_bytes(raw)

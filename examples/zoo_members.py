@@ -37,28 +37,28 @@ ZOO = {  # in the order of training
     ),
     "efficientnet-b0": Member(
         "torchvision:efficientnet_b0",
-        Recipe((Stage(64, 14000, 2e-3), Stage(128, 3000, 1e-3), Stage(224, 1600, 5e-4, 16))),
+        Recipe((Stage(64, 11200, 2e-3), Stage(128, 1920, 1e-3), Stage(224, 960, 5e-4, 16))),
     ),
     "resnet50": Member(
         "torchvision:resnet50",
-        Recipe((Stage(64, 8000, 1e-3), Stage(128, 1200, 5e-4), Stage(224, 480, 3e-4, 16))),
+        Recipe((Stage(64, 6400, 1e-3), Stage(128, 960, 5e-4), Stage(224, 400, 3e-4, 16))),
     ),
     "densenet121": Member(
         "torchvision:densenet121",
-        Recipe((Stage(64, 8000, 1e-3), Stage(128, 1200, 5e-4), Stage(224, 480, 3e-4, 16))),
+        Recipe((Stage(64, 6400, 1e-3), Stage(128, 960, 5e-4), Stage(224, 400, 3e-4, 16))),
     ),
     "vit-small": Member(
         "timm:vit_small_patch16_224",
-        Recipe((Stage(64, 16000, 5e-4), Stage(112, 2400, 3e-4), Stage(224, 480, 2e-4, 16))),
+        Recipe((Stage(64, 12800, 5e-4), Stage(112, 1280, 3e-4), Stage(224, 320, 2e-4, 16))),
         aim=0.90,
     ),
     "inception-v3": Member(
         "torchvision:inception_v3",
-        Recipe((Stage(80, 6400, 1e-3), Stage(160, 960, 5e-4), Stage(299, 320, 3e-4, 16))),
+        Recipe((Stage(80, 4800, 1e-3), Stage(160, 640, 5e-4), Stage(299, 256, 3e-4, 16))),
         arguments="aux_logits = false",  # its auxiliary classifier needs more than 80 pixels
     ),
     "vgg16": Member(
         "torchvision:vgg16",
-        Recipe((Stage(64, 5440, 2e-4, 64), Stage(224, 240, 1e-4, 16))),
+        Recipe((Stage(32, 6400, 2e-4), Stage(64, 1600, 1e-4), Stage(224, 192, 1e-4, 16))),
     ),
 }
