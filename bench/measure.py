@@ -1,0 +1,216 @@
+"""Measuring: calls are timed alone, or several candidates in the same rounds."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from medge.bench.procedure import Procedure
+from medge.bench.warm_up import settled
+from medge.errors import UsageError
+
+Call = Callable[[], object]
+Clock = Callable[[], int]
+Sleep = Callable[[float], object]
+MIN_WARM_CALLS = 3  # even where the time for warming up is spent at once
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Latencies of one stage under one Procedure, in the order taken.
+
+    ``warm_up_ns`` are the calls before them, ``settled`` whether those had become alike; None where
+    the procedure has no warm-up.
+    """
+
+    stage: str
+    samples_ns: tuple[int, ...]
+    procedure: Procedure
+    warm_up_ns: tuple[int, ...] = ()
+    settled: bool | None = None
+
+
+def measure(
+    call: Call,
+    procedure: Procedure,
+    clock: Clock = time.perf_counter_ns,
+    sleep: Sleep = time.sleep,
+) -> Measurement:
+    """Time one call again and again, with nothing else in between.
+
+    Raises
+    ------
+    UsageError
+        Rule ``cpus``: the process is not pinned as the procedure says.
+    """
+    rounds = Rounds({"": call}, msgspec.structs.replace(procedure, order="alone"), clock, sleep)
+    rounds.warm_up()
+    rounds.run()
+    return rounds.measurement("")
+
+
+def measure_interleaved(
+    calls: Mapping[str, Call],
+    procedure: Procedure,
+    clock: Clock = time.perf_counter_ns,
+    sleep: Sleep = time.sleep,
+) -> dict[str, Measurement]:
+    """Time several calls in the same rounds: sample i of all was taken in round i, so they pair.
+
+    The procedure's ``max_ns`` holds for all calls together.
+
+    Raises
+    ------
+    UsageError
+        Rule ``cpus``: the process is not pinned as the procedure says.
+    """
+    rounds = Rounds(calls, procedure, clock, sleep)
+    rounds.warm_up()
+    rounds.run()
+    return {name: rounds.measurement(name) for name in calls}
+
+
+class Rounds:
+    """Rounds in which every candidate has one turn, in shuffled order.
+
+    What slows the machine down for a while hits all alike. Between two rounds the caller may look
+    at the samples and ``drop`` who has lost; what was taken of it stays paired with the others'
+    first samples. ``stats.spent`` says at which confidence to look repeatedly.
+
+    Parameters
+    ----------
+    clock
+        Nanoseconds that never go back.
+    sleep
+        Takes seconds; rests the procedure's ``rest_ns`` before every call.
+    """
+
+    def __init__(
+        self,
+        calls: Mapping[str, Call],
+        procedure: Procedure,
+        clock: Clock = time.perf_counter_ns,
+        sleep: Sleep = time.sleep,
+    ) -> None:
+        _check_pinned(procedure)
+        if len(calls) > 1:
+            procedure = msgspec.structs.replace(procedure, order="interleaved")
+        self.procedure = procedure
+        self._calls = dict(calls)
+        self._racing = list(calls)
+        self._clock, self._sleep = clock, sleep
+        self._order = random.Random(procedure.seed)  # noqa: S311 - an order, not a secret
+        self._samples_ns = {name: array("q") for name in calls}
+        self._warm_up_ns = {name: array("q") for name in calls}
+        self._settled: dict[str, bool | None] = dict.fromkeys(calls)
+
+    @property
+    def racing(self) -> tuple[str, ...]:
+        """The candidates that are still in."""
+        return tuple(name for name in self._calls if name in self._racing)
+
+    def samples_ns(self, name: str) -> Sequence[int]:
+        """Return what was taken of a candidate so far, round by round."""
+        return tuple(self._samples_ns[name])
+
+    def drop(self, name: str) -> None:
+        """Let a candidate leave: it has no more turns."""
+        self._racing.remove(name)
+
+    def warm_up(self) -> None:
+        """Call each candidate until its times have settled, or the procedure's limit is reached."""
+        rule = self.procedure.warm_up
+        if not rule.max_calls:
+            return
+        for name in self._racing:
+            taken, start = self._warm_up_ns[name], self._clock()
+            while not settled(taken, rule):
+                if len(taken) >= rule.max_calls or (
+                    len(taken) >= MIN_WARM_CALLS and self._clock() - start >= rule.max_ns
+                ):
+                    break
+                calls = min(rule.window, rule.max_calls - len(taken))
+                taken.extend(self._window(self._calls[name], calls, start + rule.max_ns))
+            self._settled[name] = settled(taken, rule)
+
+    def step(self) -> None:
+        """Run one round."""
+        self._order.shuffle(self._racing)
+        for name in self._racing:
+            self._samples_ns[name].append(self._turn(self._calls[name]))
+
+    def run(self) -> None:
+        """Run rounds until the procedure has its samples."""
+        rule, start = self.procedure.sampling, self._clock()
+        for taken in range(rule.max_samples):
+            if taken >= rule.min_samples and self._clock() - start >= rule.max_ns:
+                break
+            self.step()
+
+    def measurement(self, name: str) -> Measurement:
+        """Return what was taken of a candidate, for good."""
+        return Measurement(
+            stage=self.procedure.span,
+            samples_ns=tuple(self._samples_ns[name]),
+            procedure=self.procedure,
+            warm_up_ns=tuple(self._warm_up_ns[name]),
+            settled=self._settled[name],
+        )
+
+    def _window(self, call: Call, calls: int, until_ns: int) -> Iterator[int]:
+        """Yield the times of some calls, fewer if the time is up."""
+        clock = self._clock
+        for _ in range(calls):
+            with _collector_held_off():
+                start = clock()
+                call()
+                end = clock()
+            yield end - start
+            if end >= until_ns:
+                return
+
+    def _turn(self, call: Call) -> int:
+        """Return the time of one call in ns, of several the mean to the nearest."""
+        procedure, clock = self.procedure, self._clock
+        others = range(procedure.turn_calls - 1)
+        with _collector_held_off():
+            for _ in range(procedure.lead_in):
+                call()
+            if procedure.rest_ns:
+                self._sleep(procedure.rest_ns / 1e9)
+            start = clock()  # from here to the other reading nothing is allocated but its integer
+            call()
+            for _ in others:
+                call()
+            end = clock()
+        return round((end - start) / procedure.turn_calls)
+
+
+@contextmanager
+def _collector_held_off() -> Iterator[None]:
+    """Keep Python's cyclic collector from running: it takes milliseconds, at any allocation."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _check_pinned(procedure: Procedure) -> None:
+    allowed = tuple(sorted(os.sched_getaffinity(0)))
+    if procedure.cpus is not None and tuple(sorted(procedure.cpus)) != allowed:
+        raise UsageError(
+            "cpus",
+            f"the procedure says CPUs {list(procedure.cpus)}, but this process may run on "
+            f"{list(allowed)}. Start it under `taskset`, or leave `cpus` out of the procedure.",
+        )
