@@ -93,10 +93,13 @@ COLUMNS = (
 
 
 class Csv(Writer):
-    """RFC 4180 rows with a header; scores of all classes stand in one column as ``name=value``."""
+    """RFC 4180 rows with a header.
+
+    Scores of all classes stand in one column as ``name=value``, and so do the shares of precisions.
+    """
 
     def start(self) -> None:
-        self._line((*COLUMNS, "scores", "bundle", "bundle_sha256"))
+        self._line((*COLUMNS, "scores", "placement", "bundle", "bundle_sha256"))
 
     def row(self, result: Result) -> None:
         scores = ";".join(
@@ -104,7 +107,8 @@ class Csv(Writer):
             for answer in result.answers
             for name, value in answer.scores.items()
         )
-        self._line((*_cells(result), scores, result.bundle, result.bundle_sha256))
+        placed = ";".join(f"{name}={share:.4f}" for name, share in result.placement.items())
+        self._line((*_cells(result), scores, placed, result.bundle, result.bundle_sha256))
 
     def _line(self, cells: tuple[str, ...]) -> None:
         line = io.StringIO()
@@ -253,6 +257,12 @@ def bytes_text(size_bytes: int) -> str:
         if size_bytes >= factor:
             return f"{size_bytes / factor:.3g} {unit}"
     return f"{size_bytes} B"
+
+
+def percent_text(ratio: float) -> str:
+    """Write a part of 1 as percent, with two digits that count: 0.15 %, 12 %."""
+    percent = 100.0 * ratio
+    return f"{percent:.0f} %" if abs(percent) >= 10 or percent == 0 else f"{percent:.2g} %"
 
 
 def _json(result: Result) -> str:

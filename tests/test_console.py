@@ -42,6 +42,12 @@ def result(file: str = "a.dcm", *, prediction: str | None = "malignant", **said:
     return Result(file=file, **(facts | said))  # type: ignore[arg-type]
 
 
+def test_what_ran_in_which_precision_stands_in_one_cell() -> None:
+    rows = list(csv.DictReader(io.StringIO(drawn("csv", result(placement={"int8": 0.95})))))
+    assert rows[0]["placement"] == "int8=0.9500"
+    assert '"placement":{"int8":0.95}' in drawn("jsonl", result(placement={"int8": 0.95}))
+
+
 def refused() -> Result:
     fault = Fault(rule="truncated", exit_code=3, message="100 bytes, 200 expected. " * 8)
     return result(

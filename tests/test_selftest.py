@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import forge, reference, tiny_bundle, tiny_files, tiny_graph
+from narrow_graphs import golden_scores, int8_graph, narrow_bundle
 
 from medge.engine.bundle import open_bundle
 from medge.engine.golden import pack_golden
@@ -83,6 +84,53 @@ def test_a_variant_that_differs_much_or_decides_otherwise_is_refused(
     far = tiny_graph(weights=shifted(shift))
     with pytest.raises(GateError, match=told):
         run(tiny_bundle(tmp_path, variants={"half": far}), precision="half")
+
+
+def test_a_variant_answers_as_its_own_graph_does_not_as_fp32_does(tmp_path: Path) -> None:
+    tested = run(narrow_bundle(tmp_path, "int8", int8_graph()), precision="int8")
+    assert tested.tolerance == 0.2
+    assert tested.max_abs <= 0.05  # steps of the last quantisation are half of that
+    assert tested.placement.shares == {"int8": 1.0}
+
+
+def test_a_variant_beyond_its_own_tolerance_is_refused_though_fp32_is_near(tmp_path: Path) -> None:
+    path = narrow_bundle(
+        tmp_path, "int8", int8_graph(), golden=golden_scores(int8_graph()) + np.float32(0.3)
+    )
+    with pytest.raises(GateError, match=r"more than the 0\.2 allowed"):
+        run(path, precision="int8")
+
+
+def test_a_variant_without_golden_outputs_of_its_own_is_held_to_those_of_fp32(
+    tmp_path: Path,
+) -> None:
+    path = narrow_bundle(tmp_path, "int8", int8_graph(), golden_tolerance=None)
+    tested = run(path, precision="int8")
+    assert tested.tolerance == pytest.approx(0.05 * np.abs(golden_scores(tiny_graph())).max())
+
+
+def test_a_variant_that_decides_otherwise_than_its_own_golden_outputs_is_refused(
+    tmp_path: Path,
+) -> None:
+    golden = golden_scores(int8_graph())[
+        :, ::-1
+    ].copy()  # within the tolerance, and the other class
+    path = narrow_bundle(tmp_path, "int8", int8_graph(), golden=golden, golden_tolerance=1.0)
+    with pytest.raises(GateError, match="another decision"):
+        run(path, precision="int8")
+
+
+def test_a_graph_that_is_not_in_the_bundle_has_no_golden_outputs_of_its_own(
+    tmp_path: Path,
+) -> None:
+    path = narrow_bundle(
+        tmp_path, "int8", int8_graph(), golden=golden_scores(int8_graph()) + np.float32(9)
+    )
+    with open_bundle(path) as bundle:
+        choice = choose(bundle, backend="onnxruntime", precision="int8", threads=1)
+        with Session(bundle, choice, model=int8_graph()) as session:
+            assert not session.from_bundle
+            assert self_test(session, bundle).max_abs < 0.1
 
 
 def test_the_null_backend_has_nothing_to_prove(tmp_path: Path) -> None:

@@ -130,9 +130,7 @@ class OnnxRuntime:
         with ExitStack() as stack:
             kept = None
             if watched:
-                options.enable_profiling = True
-                folder = self._folder.enter_context(private_folder())
-                options.profile_file_prefix = str(folder / "profile")
+                self._watch(options)
                 if self._options.keep_engine and engine is None:
                     kept = stack.enter_context(private_folder()) / "optimised.onnx"
                     options.optimized_model_filepath = str(kept)
@@ -153,6 +151,16 @@ class OnnxRuntime:
             )
         session.disable_fallback()
         return session
+
+    def _watch(self, options: onnxruntime.SessionOptions) -> None:
+        """Turn the profiler on; without a place to write to, nothing will be known of what runs."""
+        try:
+            folder = self._folder.enter_context(private_folder())
+        except OSError:
+            self._profile = b""
+            return
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / "profile")
 
     def _watched_run(self, binding: Any) -> None:
         """Run once under the profiler, then never again."""

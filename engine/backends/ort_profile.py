@@ -94,10 +94,21 @@ def _node(facts: _Facts, duration_us: int, provider: str) -> Node:
     precision = next(iter(first), "none")
     if facts.op_name in QUANTIZES_ITSELF:
         precision = "int8"
+    computes = facts.op_name in COMPUTE and not _only_scales(facts)
     return Node(
         kind=facts.op_name,
         precision=precision,
-        layers=int(facts.op_name in COMPUTE or facts.op_name in QUANTIZES_ITSELF),
+        layers=int(computes or facts.op_name in QUANTIZES_ITSELF),
         here=facts.provider == provider,
         time_ns=1000 * duration_us,
     )
+
+
+def _only_scales(facts: _Facts) -> bool:
+    """Whether a convolution multiplies each channel by one number.
+
+    ONNX Runtime turns batch normalisation into such ones; the graph does not count them.
+    """
+    shapes = [next(iter(tensor.values()), None) for tensor in facts.input_type_shape]
+    weights = shapes[1] if facts.op_name == "Conv" and len(shapes) > 1 else None
+    return isinstance(weights, list) and len(weights) > 2 and set(weights[1:]) == {1}
