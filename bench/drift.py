@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,7 @@ from medge.bench.decisions import Decisions, Progress, collect_all, silent
 from medge.bench.images import Images, gather, set_digest
 from medge.bench.pairing import Pairing
 from medge.bench.report import Report, report_of
-from medge.engine.backends import backend_class
-from medge.engine.backends.presence import RIVALS
+from medge.engine.backends.presence import installed_version
 from medge.engine.evidence import Drift, Margins
 from medge.engine.select import Choice, choose
 from medge.engine.selftest import self_test
@@ -30,6 +28,9 @@ if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
 
 UNTRAINED = "(untrained, random weights"  # how an export marks an architecture without training
+
+
+PASS_BYTES = 1 << 28  # of the graphs that are loaded at the same time
 
 
 class Judge:
@@ -108,10 +109,37 @@ class Judge:
         return report
 
     def judge_many(self, candidates: Sequence[tuple[Choice, bytes | None]]) -> tuple[Report, ...]:
-        """Judge several candidates in one pass: each image is read and prepared once for all.
+        """Judge several candidates; each image is read and prepared once for all of a pass.
 
-        All are loaded at the same time; for large networks call ``judge`` one after another.
+        A pass loads so many that their graphs have at most 256 MiB together, and at least one.
         """
+        reports: list[Report] = []
+        for some in self._passes(candidates):
+            reports += self._pass(some)
+        return tuple(reports)
+
+    def _passes(
+        self, candidates: Sequence[tuple[Choice, bytes | None]]
+    ) -> Iterator[list[tuple[Choice, bytes | None]]]:
+        some: list[tuple[Choice, bytes | None]] = []
+        total_bytes = 0
+        for choice, model in candidates:
+            size_bytes = self._size_bytes(choice, model)
+            if some and total_bytes + size_bytes > PASS_BYTES:
+                yield some
+                some, total_bytes = [], 0
+            some.append((choice, model))
+            total_bytes += size_bytes
+        if some:
+            yield some
+
+    def _size_bytes(self, choice: Choice, model: bytes | None) -> int:
+        variant = self._bundle.manifest.variant(choice.variant)
+        if model is not None:
+            return len(model)
+        return 0 if variant is None else self._bundle.manifest.files[variant.file].bytes
+
+    def _pass(self, candidates: Sequence[tuple[Choice, bytes | None]]) -> list[Report]:
         with ExitStack() as stack:
             sessions = [
                 stack.enter_context(_session(self._bundle, choice, model))
@@ -125,10 +153,10 @@ class Judge:
         self.images.check_unchanged()
         before = self._before or found[-1]
         self._before = before
-        return tuple(
+        return [
             self._report(choice, Pairing(before, after))
             for (choice, _), after in zip(candidates, found, strict=False)
-        )
+        ]
 
     def _report(self, choice: Choice, pairing: Pairing) -> Report:
         if not len(pairing.files):
@@ -138,7 +166,7 @@ class Judge:
             precision=choice.precision_name,
             against=self._reference.precision_name,
             backend=choice.backend,
-            backend_version=backend_version(choice.backend),
+            backend_version=installed_version(choice.backend) or "",
             tier=device_tier(),
             cases=len(pairing.files),
             flips=int(pairing.flipped.sum()),
@@ -171,18 +199,6 @@ class Judge:
 def device_tier() -> str:
     """Return the tier of this machine that decisions hold for."""
     return describe().tier or f"unknown-{platform.machine()}"
-
-
-def backend_version(backend: str) -> str:
-    """Return the version of a backend's installed runtime, as pip knows it."""
-    for requirement in backend_class(backend).requires:
-        name = requirement.partition(">=")[0]
-        for each in RIVALS.get(name, (name,)):
-            try:
-                return metadata.version(each)
-            except metadata.PackageNotFoundError:
-                continue
-    raise BackendError("backend-missing", f"Backend {backend} is not installed. Install it.")
 
 
 def _session(bundle: Bundle, choice: Choice, model: bytes | None) -> Session:

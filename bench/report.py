@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -130,7 +132,7 @@ def report_of(
         groups=tuple(told.groups()),
         flipped=tuple(told.flips()),
         refused=tuple(
-            Refused(file=str(images.files[each.file]), frame=each.frame, rule=each.rule)
+            Refused(file=_told(images.files[each.file]), frame=each.frame, rule=each.rule)
             for each in pairing.before.refused
         ),
     )
@@ -300,7 +302,7 @@ class _Told:
         case = int(np.searchsorted(pairing.files, file))
         known = bool(self._truth) and bool(self._known[output.name][case])
         return Flip(
-            file=str(pairing.before.files[file]),
+            file=_told(pairing.before.files[file]),
             frame=int(pairing.before.frame[row]),
             output=output.name,
             before=labels[0],
@@ -309,6 +311,11 @@ class _Told:
             scores_after=scores[1],
             truth=_named(self._truth[output.name][case], output) if known else None,
         )
+
+
+def _told(path: Path) -> str:
+    """Return a path as text; bytes that are no UTF-8 become replacement characters."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _named(chosen: Flags, output: Output) -> tuple[str, ...]:
