@@ -45,7 +45,8 @@ class Row(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ``picture_ns`` is its median time per picture, ``ratio`` the median of its time divided by the
     chosen candidate's in the same round, between ``ratio_low`` and ``ratio_high`` with the
-    confidence of the contest. All are absent where it was not timed.
+    confidence of the contest. All are absent where it was not timed, the bounds also where it left
+    after too few rounds to bound anything.
     """
 
     candidate: Candidate

@@ -77,6 +77,11 @@ class Session:
             raise
         bundle.release()
 
+    @property
+    def batch(self) -> int | None:
+        """The only batch that the graph takes, None for any."""
+        return self._runtime.batch
+
     @cached_property
     def placement(self) -> Placement:
         """What the loaded network really runs in, as its runtime tells."""

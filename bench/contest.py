@@ -1,0 +1,137 @@
+"""Contests: candidates are timed in the same rounds, and who cannot win any more leaves early."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medge.bench.stats import Comparison, compare
+from medge.engine.sealed import Candidate
+
+WARM_WAVES = 3
+SCREEN_ROUNDS = 5
+HOPELESS_RATIO = (
+    1.5  # slower than the leader by this much, even at its best: leaves after screening
+)
+LOOK_ROUNDS = 10  # rounds between two looks at who has lost
+MAX_ROUNDS = 60
+ERROR = 0.01  # chance that any candidate leaves although it is not slower, over all looks
+WAVE_NS = 2_000_000  # a wave lasts at least this long, so that the clock's cost vanishes
+WAVE_CALLS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A candidate that is built.
+
+    ``run(calls)`` makes so many calls after each other in every stream, and returns when all have
+    answered; each call takes ``pictures`` pictures, all streams together.
+    """
+
+    candidate: Candidate
+    run: Callable[[int], object]
+    pictures: int = 1
+
+
+@dataclass(slots=True)
+class Standing:
+    """What an entrant needed per picture, round by round.
+
+    ``calls`` made one wave. ``beaten`` when it left before the end, because it had lost.
+    """
+
+    candidate: Candidate
+    calls: int = 1
+    beaten: bool = False
+    picture_ns: list[int] = field(default_factory=list)
+
+    @property
+    def median_ns(self) -> int:
+        """Median time per picture over its rounds."""
+        return int(np.median(self.picture_ns))
+
+
+def contest(
+    entrants: Sequence[Entrant],
+    *,
+    budget_ns: int,
+    seed: int = 0,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> list[Standing]:
+    """Time candidates against each other; return all, the best first, those that left last.
+
+    In every round each remaining candidate has one turn, in shuffled order, so that what slows the
+    machine down hits all alike; the first call of a turn refills the caches and is not timed.
+    A candidate leaves when even its best time is far behind, or when it is slower than the leader
+    with confidence; that is spent over all looks and candidates (Bonferroni).
+
+    Parameters
+    ----------
+    budget_ns
+        No round begins after this; the screening rounds are always made.
+    """
+    standings = {id(entrant): Standing(entrant.candidate) for entrant in entrants}
+    for entrant in entrants:
+        standings[id(entrant)].calls = _calls(entrant, clock)
+    looks = MAX_ROUNDS // LOOK_ROUNDS
+    confidence = 1 - ERROR / max(1, looks * (len(entrants) - 1))
+    racing, order, start = list(entrants), random.Random(seed), clock()  # noqa: S311 - an order
+    for round_ in range(1, MAX_ROUNDS + 1):
+        order.shuffle(racing)
+        for entrant in racing:
+            standing = standings[id(entrant)]
+            standing.picture_ns.append(_turn(entrant, standing.calls, clock))
+        if round_ == SCREEN_ROUNDS:
+            racing = _screened(racing, standings)
+        elif round_ % LOOK_ROUNDS == 0:
+            racing = _still_in(racing, standings, confidence)
+        if round_ >= SCREEN_ROUNDS and (len(racing) == 1 or clock() - start > budget_ns):
+            break
+    for entrant in entrants:
+        standings[id(entrant)].beaten = entrant not in racing
+    return sorted(standings.values(), key=lambda one: (-len(one.picture_ns), one.median_ns))
+
+
+def against(loser: Standing, winner: Standing, confidence: float = 1 - ERROR) -> Comparison:
+    """Compare two standings over the rounds that both were in."""
+    rounds = min(len(loser.picture_ns), len(winner.picture_ns))
+    return compare(loser.picture_ns[:rounds], winner.picture_ns[:rounds], confidence=confidence)
+
+
+def _calls(entrant: Entrant, clock: Callable[[], int]) -> int:
+    """Warm up; return how many calls make a wave long enough to time."""
+    fastest = 1 << 62
+    for _ in range(WARM_WAVES):
+        start = clock()
+        entrant.run(1)
+        fastest = min(fastest, clock() - start)
+    return max(1, min(WAVE_CALLS, -(-WAVE_NS // max(1, fastest))))
+
+
+def _turn(entrant: Entrant, calls: int, clock: Callable[[], int]) -> int:
+    entrant.run(1)
+    start = clock()
+    entrant.run(calls)
+    return (clock() - start) // (calls * entrant.pictures)
+
+
+def _screened(racing: list[Entrant], standings: dict[int, Standing]) -> list[Entrant]:
+    leader = min(standings[id(entrant)].median_ns for entrant in racing)
+    limit = HOPELESS_RATIO * leader
+    return [entrant for entrant in racing if min(standings[id(entrant)].picture_ns) <= limit]
+
+
+def _still_in(
+    racing: list[Entrant], standings: dict[int, Standing], confidence: float
+) -> list[Entrant]:
+    leader = min((standings[id(entrant)] for entrant in racing), key=lambda one: one.median_ns)
+    return [
+        entrant
+        for entrant in racing
+        if standings[id(entrant)] is leader
+        or against(standings[id(entrant)], leader, confidence).verdict != "slower"
+    ]

@@ -1,0 +1,88 @@
+"""Entrants: a candidate as a loaded, self-tested session that can be run again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medge.engine.select import Choice
+from medge.engine.selftest import SelfTest, self_test
+from medge.engine.session import Session
+
+if TYPE_CHECKING:
+    from medge.engine.backends import Tensor
+    from medge.engine.bundle import Bundle
+    from medge.engine.sealed import Candidate
+
+
+class Built:
+    """A session with inputs to run it on: the bundle's own golden cases, in turn."""
+
+    def __init__(self, bundle: Bundle, session: Session, tested: SelfTest) -> None:
+        self.session = session
+        self.tested = tested
+        choice = session.choice
+        self.pictures = choice.batch * choice.streams
+        self._feeds = [_feed(bundle, choice.batch, stream) for stream in range(choice.streams)]
+        self._pool = ThreadPoolExecutor(choice.streams) if choice.streams > 1 else None
+
+    def run(self, calls: int) -> None:
+        """Make so many calls after each other in every stream; return when all have answered."""
+        if self._pool is None:
+            self._run(0, calls)
+            return
+        waiting = [
+            self._pool.submit(self._run, stream, calls) for stream in range(len(self._feeds))
+        ]
+        for each in waiting:
+            each.result()
+
+    def close(self) -> None:
+        """Release the runtime and the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self.session.close()
+
+    def _run(self, stream: int, calls: int) -> None:
+        infer, feed = self.session.infer, self._feeds[stream]
+        for _ in range(calls):
+            infer(feed, stream)
+
+
+def build(bundle: Bundle, candidate: Candidate) -> Built:
+    """Load a candidate and let it prove itself on the golden cases.
+
+    Raises
+    ------
+    BackendError, BundleError, GateError
+        The runtime cannot run it, or it answers otherwise than it must.
+    """
+    session = Session(bundle, choice_of(candidate))
+    try:
+        return Built(bundle, session, self_test(session, bundle))
+    except BaseException:  # Ctrl-C too must not leave a runtime's threads behind
+        session.close()
+        raise
+
+
+def choice_of(candidate: Candidate, reasons: tuple[str, ...] = ()) -> Choice:
+    """Return a candidate as what a session takes."""
+    return Choice(
+        backend=candidate.backend,
+        device=candidate.device,
+        variant=candidate.variant,
+        precision=candidate.precision,
+        threads=candidate.threads,
+        streams=candidate.streams,
+        batch=candidate.batch,
+        reasons=reasons,
+    )
+
+
+def _feed(bundle: Bundle, batch: int, first: int) -> Mapping[str, Tensor]:
+    golden = bundle.golden()
+    rows = np.arange(first, first + batch) % golden.cases
+    return {name: np.ascontiguousarray(array[rows]) for name, array in golden.inputs.items()}
