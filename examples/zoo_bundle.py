@@ -30,6 +30,7 @@ from medge.engine.bundle_writer import write_bundle
 from medge.engine.manifest import Metric
 from medge.exporters.architectures import builder
 from medge.exporters.export import ExportRequest, export_bundle
+from medge.exporters.sources import parse_source
 from medge.exporters.spec import Spec, read_spec
 
 TEMPLATE = Path(__file__).resolve().with_name("zoo.toml")
@@ -104,12 +105,12 @@ def specification(name: str, member: Member, learned: str = "") -> str:
 
 def network_of(member: Member, spec: Spec) -> torch.nn.Module:
     """Build a network with the start that its recipe's seed gives, as the export will build it."""
-    kind, _, model = member.source.partition(":")
-    if kind == "timm":
+    source = parse_source(member.source)
+    if source.kind == "timm":
         # The same weights; position embeddings are resampled while smaller pictures are shown.
         spec = msgspec.structs.replace(spec, arguments={**spec.arguments, "dynamic_img_size": True})
     torch.manual_seed(member.recipe.seed)
-    return builder(kind)(model, spec)[0]
+    return builder(source.kind)(source.name, spec)[0]
 
 
 def operating_point(
