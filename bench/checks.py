@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from medge.bench.agreement import tango_bounds
 from medge.bench.binomial import lower, upper
@@ -19,7 +20,7 @@ def flip_check(name: str, flips: int, cases: int, margin: float) -> Check:
     low = lower(flips, cases, CONFIDENCE) if cases else 0.0
     high = upper(flips, cases, CONFIDENCE) if cases else 1.0
     value = flips / cases if cases else 0.0
-    missing = _missing(flips, cases, margin)
+    missing = partial(_missing, flips, cases, margin)
     return _check(name, value, (low, high), margin=margin, cases=cases, missing=missing)
 
 
@@ -33,7 +34,7 @@ def loss_check(name: str, lost: int, gained: int, cases: int, margin: float) -> 
     low, _ = tango_bounds(lost, gained, cases, CONFIDENCE)
     high = upper(lost, cases, CONFIDENCE) if cases else 1.0
     value = (lost - gained) / cases if cases else 0.0
-    missing = _missing(lost, cases, margin)
+    missing = partial(_missing, lost, cases, margin)
     return _check(name, value, (low, high), margin=margin, cases=cases, missing=missing)
 
 
@@ -53,11 +54,15 @@ def auc_check(name: str, before: Floats, after: Floats, positive: Flags, margin:
     positives = int(positive.sum())
     lacking = sum(max(0, LEAST_OF_EACH - count) for count in (positives, cases - positives))
     if lacking:
-        return _check(name, 0.0, (-1.0, 1.0), margin=margin, cases=cases, missing=lacking)
+        all_open = (-1.0, 1.0)
+        return _check(name, 0.0, all_open, margin=margin, cases=cases, missing=lambda: lacking)
     found = paired_auc(before, after, positive)
     low, high = found.bounds(CONFIDENCE)
-    # Cases without any difference shrink drop and error alike, so the bound falls as 1 / cases.
-    missing = math.ceil(cases * (high / margin - 1.0)) if high > margin else 0
+
+    def missing() -> int:
+        # Cases without any difference shrink drop and error alike: the bound falls as 1 / cases.
+        return math.ceil(cases * (high / margin - 1.0))
+
     return _check(name, found.drop, (low, high), margin=margin, cases=cases, missing=missing)
 
 
@@ -80,7 +85,7 @@ def _check(
     *,
     margin: float,
     cases: int,
-    missing: int,
+    missing: Callable[[], int],
 ) -> Check:
     low, high = bounds
     verdict: Verdict = "pass" if high <= margin else "fail" if low > margin else "inconclusive"
@@ -91,15 +96,13 @@ def _check(
         high=high,
         margin=margin,
         cases=cases,
-        missing_cases=missing if verdict == "inconclusive" else 0,
+        missing_cases=missing() if verdict == "inconclusive" else 0,
         verdict=verdict,
     )
 
 
 def _missing(events: int, cases: int, margin: float) -> int:
     """Return how many more cases without an event would bring the upper bound to the margin."""
-    if cases and upper(events, cases, CONFIDENCE) <= margin:
-        return 0
     step = 1
     while upper(events, cases + step, CONFIDENCE) > margin:
         step *= 2

@@ -81,7 +81,7 @@ def _report_rows(report: Report, of: str) -> Iterator[Row]:
         yield (
             f"{of}figures",
             f"accuracy of {output.output}",
-            f"{output.accuracy_before:.4f} → {output.accuracy_after:.4f} of {output.frames}",
+            f"{_pair(output.accuracy_before, output.accuracy_after)} of {output.frames}",
         )
     for figures in _shown(report.classes):
         yield from _class_rows(figures, f"{of}figures")
