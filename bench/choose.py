@@ -21,7 +21,7 @@ from medge.bench.candidates import (
     stored_drift,
     unjudged,
 )
-from medge.bench.contest import Entrant, Standing, against, contest
+from medge.bench.contest import SCREEN_ROUNDS, Entrant, Standing, against, contest
 from medge.bench.drift import device_tier
 from medge.bench.entrants import Built, build, choice_of
 from medge.engine.passport import read_passport
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 INT8_TIERS = ("amx", "avx512-vnni", "avx2-vnni", "sve", "neon-dot")  # multiply bytes four at a time
 CONTEST_NS = 30_000_000_000
+SMALL_NS = 5_000_000  # below this per picture, threads are tried for every contender
 
 Judge = Callable[[Choice], "Drift"]
 
@@ -119,10 +120,9 @@ class _Search:
                 "`medge run` tells what differs.",
             )
         reference = next(filter(is_reference, entered))  # onnxruntime's, where it is present
-        best = self._fastest_that_passes(entered)
-        batch = self.built[best].session.batch
-        nearby = self._build(list(around(best, self.request.goal, self.cores, batch)))
-        final = self._race([best, *nearby, *({reference} - {best})])
+        standings = self._fastest_that_passes(entered)
+        best = standings[0].candidate
+        final = self._race([best, *self._nearby(standings), *({reference} - {best})])
         first = final[0]
         for standing in final[1:]:
             # What is not shown to be faster than the reference does not replace it.
@@ -191,20 +191,34 @@ class _Search:
                 good.append(candidate)
         return good
 
-    def _fastest_that_passes(self, entered: list[Candidate]) -> Candidate:
+    def _nearby(self, standings: Sequence[Standing]) -> list[Candidate]:
+        """Build the neighbours of the best, and of others that could still win by theirs.
+
+        In a small network threads cost more than they bring, by another amount in every runtime.
+        """
+        contenders = standings[:1]
+        if standings[0].median_ns < SMALL_NS:
+            contenders = [each for each in standings if len(each.picture_ns) > SCREEN_ROUNDS]
+        wanted: list[Candidate] = []
+        for each in contenders or standings[:1]:
+            best, batch = each.candidate, self.built[each.candidate].session.batch
+            wanted += around(best, self.request.goal, self.cores, batch)
+        return self._build(wanted)
+
+    def _fastest_that_passes(self, entered: list[Candidate]) -> Sequence[Standing]:
         """Race until the fastest is one whose decisions hold; fp32 always does."""
         while True:
             standings = self._race(entered)
             best = standings[0].candidate
             self._settle(standings, standings[0])
             if is_reference(best) or self.judge is None:
-                return best
+                return standings
             self.told(f"judging the decisions of {spoken(best)}")
             drift = self.judge(choice_of(_plain(best)))
             self.drifts[best.backend, precision_name(best)] = drift
             reason = unjudged(best, drift)
             if reason is None:
-                return best
+                return standings
             self._row(best, "drift", reason)
             entered = [each for each in entered if each != best]
 
