@@ -49,7 +49,7 @@ def sample_batch(folder: Path, spec: Spec) -> tuple[Tensor, str]:
         try:
             with open_study(path, asked) as study:
                 missing_tags(study.context, spec.scope)
-                for index in _spread(study.frame_count, MOST_FRAMES - len(tensors)):
+                for index in spread(study.frame_count, MOST_FRAMES - len(tensors)):
                     tensor = np.zeros(spec.input.shape, spec.input.dtype)
                     prepare.prepare(study.frame(index), tensor)
                     tensors.append(tensor)
@@ -66,7 +66,7 @@ def sample_batch(folder: Path, spec: Spec) -> tuple[Tensor, str]:
     return np.stack(tensors), f"{note}; refused: {told}" if told else note
 
 
-def _spread(count: int, room: int) -> Iterator[int]:
+def spread(count: int, room: int) -> Iterator[int]:
     """Yield a few frames of a cine, evenly spaced and in order."""
     taken = min(count, room, MOST_OF_ONE_FILE)
     return (index * count // taken for index in range(taken))

@@ -1,0 +1,156 @@
+"""Precisions: graphs of fewer bits made from one fp32 graph and what was seen of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from medge.exporters.folded import folded
+from medge.exporters.graph import cleaned, opset_of
+from medge.exporters.graph_view import GraphView
+from medge.exporters.half import half_precision
+from medge.exporters.histogram import Histogram, Method
+from medge.exporters.layer_count import count_narrow
+from medge.exporters.placing import dense_placement, same_scale, sparse_placement
+from medge.exporters.qdq import Grid, Placement, insert_qdq, scale_of
+
+NOTHING: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One graph that may become a variant.
+
+    Attributes
+    ----------
+    method
+        How it was made, in words that the manifest keeps.
+    wide
+        Places of the compute nodes of the folded graph that keep fp32.
+    """
+
+    precision: str
+    method: str
+    graph: bytes
+    opset: int
+    narrow_layers: int
+    compute_layers: int
+    wide: frozenset[int] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How integers are put into a graph."""
+
+    name: str
+    grid: Grid
+    place: Callable[[GraphView, frozenset[int]], Placement]
+    joined: bool  # whether operands of a join share a scale, so that nothing is rounded twice
+    told: str
+
+
+SPARSE = Recipe(
+    "sparse",
+    "int8",
+    sparse_placement,
+    joined=False,
+    told="symmetric int8 at the inputs of layers and at one branch of sums",
+)
+DENSE = Recipe(
+    "dense",
+    "uint8",
+    dense_placement,
+    joined=True,
+    told="uint8 from layer to layer",
+)
+SPARSE_UINT8 = Recipe(
+    "sparse-uint8",
+    "uint8",
+    sparse_placement,
+    joined=False,
+    told="uint8 at the inputs of layers and at one branch of sums",
+)
+RECIPES: Mapping[str, tuple[Recipe, ...]] = {"int8": (SPARSE,), "int8-cpu": (DENSE, SPARSE_UINT8)}
+
+
+class Precisions:
+    """Makes graphs of other precisions from one fp32 graph.
+
+    Attributes
+    ----------
+    model, view
+        The folded fp32 graph that they are made from.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        self.model = folded(graph)
+        self.view = GraphView(self.model)
+        self._seen: Mapping[str, Histogram] = {}
+
+    def watched(self) -> list[str]:
+        """Return the tensors that must be observed: all that any recipe or fp16 asks about."""
+        typed = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
+        floats = {
+            value.name
+            for value in (*typed.graph.value_info, *typed.graph.output)
+            if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        }
+        made = [name for node in self.view.nodes for name in node.output if name in floats]
+        fed = self.model.graph.input[0]
+        if fed.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            made.insert(0, fed.name)
+        return [name for name in made if not self.view.is_constant(name)]
+
+    def learn(self, seen: Mapping[str, Histogram]) -> None:
+        """Take what calibration saw of the tensors of ``watched``."""
+        self._seen = seen
+
+    def integer(self, precision: str, recipe: Recipe, method: Method) -> Candidate:
+        """Return the graph with every layer that can be INT8 in INT8."""
+        return self.partly(precision, recipe, method, NOTHING)
+
+    def partly(
+        self, precision: str, recipe: Recipe, method: Method, wide: frozenset[int]
+    ) -> Candidate:
+        """Return the graph in INT8 but for some compute nodes, which keep fp32."""
+        placement = _known(recipe.place(self.view, wide), self._seen)
+        ranges = {name: self._seen[name].range(method) for name in placement.edges}
+        if recipe.joined:
+            for group in same_scale(self.view, placement):
+                low = min(ranges[name][0] for name in group)
+                high = max(ranges[name][1] for name in group)
+                ranges |= dict.fromkeys(group, (low, high))
+        scales = {name: scale_of(low, high, recipe.grid) for name, (low, high) in ranges.items()}
+        made = insert_qdq(self.model, placement, scales)
+        told = f"static INT8: {recipe.told}, {method} ranges, int8 weights by channel"
+        if wide:
+            told += f", {len(wide)} layers in fp32"
+        return _candidate(precision, told, made, wide)
+
+    def half(self) -> Candidate:
+        """Return the graph in fp16 by casts."""
+        made = half_precision(self.model, self._seen)
+        return _candidate("fp16", "fp16 by casts, fp32 where values exceed 512", made, NOTHING)
+
+
+def _known(placement: Placement, seen: Mapping[str, Histogram]) -> Placement:
+    """Leave out tensors that are not float32: shapes and indices pass joins as well."""
+    edges = {name: found for name, found in placement.edges.items() if name in seen}
+    return Placement(edges, placement.weights, placement.integer_bias)
+
+
+def _candidate(
+    precision: str, method: str, made: onnx.ModelProto, wide: frozenset[int]
+) -> Candidate:
+    narrow, compute = count_narrow(made)
+    return Candidate(
+        precision=precision,
+        method=method,
+        graph=cleaned(made),
+        opset=opset_of(made),
+        narrow_layers=narrow,
+        compute_layers=compute,
+        wide=wide,
+    )

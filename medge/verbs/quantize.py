@@ -1,0 +1,194 @@
+"""`medge quantize`: make narrower variants of a bundle, each with what it costs in decisions."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medge.verbs.drift import MARGIN
+from medge.verbs.options import EXISTING, format_options
+
+if TYPE_CHECKING:
+    from medge.bench.drift import Judge as OnImages
+    from medge.engine.bundle import Bundle
+    from medge.engine.evidence import Drift
+    from medge.engine.select import Choice
+    from medge.exporters.quantize import QuantizeReport
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    found = _DURATION.fullmatch(value)
+    if found is None:
+        raise click.BadParameter("a duration is a number of seconds, or 90s, 10m, 1h.")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+@click.command(short_help="Make variants of fewer bits, each with its verdict.")
+@click.argument("bundle", metavar="B")
+@click.option("--calib", type=EXISTING, required=True, metavar="DIR", help="Typical pictures.")
+@click.option("-o", "--out", type=EXISTING, required=True, metavar="B2.medge", help="New bundle.")
+@click.option("--data", type=EXISTING, metavar="DIR", help="Pictures to judge decisions on.")
+@click.option("--labels", type=EXISTING, metavar="FILE", help="CSV: file, outputs, subgroups.")
+@click.option("--max-flip", type=MARGIN, default=0.01, show_default=True, help="Part of images.")
+@click.option("--max-auc-drop", type=MARGIN, default=0.005, show_default=True)
+@click.option("--max-sens-drop", type=MARGIN, default=0.01, show_default=True)
+@click.option(
+    "--precisions", metavar="LIST", help="Of fp16,int8,int8-cpu,mixed; default: all of them."
+)
+@click.option("--method", default="auto", metavar="NAME", help="minmax, percentile, entropy, auto.")
+@click.option(
+    "--time-budget",
+    callback=_seconds,
+    default="10m",
+    show_default=True,
+    metavar="TIME",
+    help="For the search of mixed precision.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@format_options
+def command(
+    *,
+    bundle: str,
+    calib: Path,
+    out: Path,
+    data: Path | None,
+    labels: Path | None,
+    max_flip: float,
+    max_auc_drop: float,
+    max_sens_drop: float,
+    precisions: str | None,
+    method: str,
+    time_budget: float,
+    overwrite: bool,
+    form: str,
+    as_json: bool,
+) -> None:
+    """Calibrate B on the pictures of --calib and write B2: fp32 as it was, and narrower variants.
+
+    B2 is always written; each variant has its verdict, as docs/quantize.md explains. Pictures that
+    calibrate never judge.
+    """
+    from medge.bench.drift import Judge
+    from medge.engine.bundle import find_bundle, open_bundle
+    from medge.engine.evidence import Margins
+    from medge.exporters.calibrate import read_calibration_set
+    from medge.exporters.quantize import (
+        PRECISIONS,
+        QuantizeRequest,
+        check_request,
+        quantize_bundle,
+    )
+    from medge.output import write_page
+    from medge.quantize_page import quantize_object, quantize_rows
+
+    if labels is not None and data is None:
+        raise click.UsageError("--labels needs --data, the folder of the images.")
+    request = QuantizeRequest(
+        out=out,
+        method=method,
+        precisions=PRECISIONS if precisions is None else tuple(precisions.split(",")),
+        time_budget_s=time_budget,
+        overwrite=overwrite,
+    )
+    check_request(request)
+    margins = Margins(flip_ratio=max_flip, auc_drop=max_auc_drop, sensitivity_drop=max_sens_drop)
+    with open_bundle(find_bundle(bundle)) as opened:
+        pictures = read_calibration_set(calib, opened.manifest)
+        court = None
+        if data is not None:
+            calibrated = frozenset(pictures.digests)
+            court = _Court(
+                opened,
+                Judge(opened, data, labels, margins, excluded=calibrated, progress=_counted()),
+            )
+        report = quantize_bundle(
+            opened,
+            pictures,
+            request,
+            judge=None if court is None else court.judge,
+            stopwatch=_stopwatch(opened),
+            progress=_told,
+        )
+    left_out = 0 if court is None else court.left_out
+    if court is not None:
+        _stamp(report)
+    form = "json" if as_json else form
+    write_page(form, quantize_object(report, left_out), quantize_rows(report, left_out))
+
+
+class _Court:
+    """Judges graphs on every backend here that computes them as they ask."""
+
+    def __init__(self, bundle: Bundle, images: OnImages) -> None:
+        self._bundle = bundle
+        self._images = images
+        self.left_out: int = images.images.excluded
+
+    def judge(self, precision: str, model: bytes) -> Sequence[Drift]:
+        choices = [
+            replace(_choice(self._bundle, backend), variant=precision)
+            for backend in _backends(precision)
+        ]
+        reports = self._images.judge_many([(choice, model) for choice in choices])
+        return [report.drift for report in reports]
+
+
+def _backends(precision: str) -> tuple[str, ...]:
+    """Return where a precision is judged: where it is computed in as few bits as it asks for.
+
+    ONNX Runtime on CPUs computes symmetric int8 with ReLU behind it in fp32, and OpenVINO computes
+    fp16 graphs so; the read-back of placement would refuse both.
+    """
+    from medge.engine.backends.presence import absence
+
+    wanted = {"fp16": ("onnxruntime",), "int8-cpu": ("openvino", "onnxruntime")}.get(
+        precision.replace("mixed", "int8"), ("openvino",)
+    )
+    present = tuple(name for name in wanted if absence(name) is None)
+    return present or ("onnxruntime",)
+
+
+def _choice(bundle: Bundle, backend: str) -> Choice:
+    from medge.engine.select import choose
+
+    return choose(bundle, backend, precision="fp32")
+
+
+def _stopwatch(bundle: Bundle) -> Callable[[Sequence[bytes]], Sequence[float]]:
+    from medge.bench.graph_times import graph_times
+
+    choice = _choice(bundle, _backends("int8")[0])
+    return lambda graphs: graph_times(bundle, choice, graphs)
+
+
+def _stamp(report: QuantizeReport) -> None:
+    """Enter every verdict in the new bundle's passport: it holds for this device."""
+    from medge.engine.passport import stamp
+
+    for made in report.made:
+        for drift in made.judged:
+            stamp(report.digest, drift)
+
+
+def _told(step: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"{step} ...", err=True)
+
+
+def _counted() -> Callable[[int, int], None]:
+    live = sys.stderr.isatty()
+
+    def told(done: int, total: int) -> None:
+        if live:
+            click.echo(f"\r{done} of {total} pictures ", err=True, nl=done == total)
+
+    return told
