@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medge.bench.measure import Measurement
-from medge.bench.stats import independent, interval_cases, median_interval, percentile_interval
-from medge.bench.warm_up import shift_ratio
+from medge.bench.stats import interval_cases, percentile_interval, worth
+from medge.bench.warm_up import rank_test, shift_ratio
 
 MAX_SPREAD_RATIO = 0.10  # pyperf doubts a standard deviation of more than 10 % of the mean
 MAX_DRIFT_RATIO = 0.05
@@ -72,8 +72,9 @@ def _too_few(
 ) -> Iterator[Doubt]:
     for p in percentiles:
         if percentile_interval(samples_ns, p, confidence) is None:
-            text = f"too few samples to bound p{p * 100:g}; take more, or do not report it"
-            yield Doubt("samples", len(samples_ns), interval_cases(p, confidence), text)
+            text = f"too few independent samples to bound p{p * 100:g}; take more, or leave it out"
+            found, needed = worth(samples_ns, p), interval_cases(p, confidence)
+            yield Doubt("samples", found, needed, text)
 
 
 def _spread(samples_ns: npt.NDArray[np.int64]) -> Iterator[Doubt]:
@@ -99,13 +100,10 @@ def _outliers(samples_ns: npt.NDArray[np.int64]) -> Iterator[Doubt]:
 
 
 def _drift(samples_ns: npt.NDArray[np.int64]) -> Iterator[Doubt]:
-    """Doubt a median that moved: beyond the limit, and beyond what both thirds leave open."""
+    """Doubt a median that moved beyond the limit, and by more than chance among the samples."""
     third = len(samples_ns) // 3
-    if not third:
-        return
     first, last = samples_ns[:third], samples_ns[-third:]
-    a, b = median_interval(first, 0.99), median_interval(last, 0.99)
-    if a is None or b is None or (a.low <= b.high and b.low <= a.high):
+    if third < 5 or rank_test(first, last) >= 0.01:
         return
     drift_ratio = float(np.median(last) / max(1.0, float(np.median(first))) - 1.0)
     if abs(drift_ratio) > MAX_DRIFT_RATIO:
@@ -117,10 +115,10 @@ def _drift(samples_ns: npt.NDArray[np.int64]) -> Iterator[Doubt]:
 
 
 def _correlated(samples_ns: npt.NDArray[np.int64]) -> Iterator[Doubt]:
-    worth = independent(samples_ns <= np.median(samples_ns))
-    if worth < MIN_INDEPENDENT <= len(samples_ns):
+    found = worth(samples_ns, 0.5)
+    if found < MIN_INDEPENDENT <= len(samples_ns):
         text = (
             "latency moves in long waves, so that these samples are worth only so many independent "
             "ones and intervals may be too narrow; measure longer"
         )
-        yield Doubt("correlation", worth, MIN_INDEPENDENT, text)
+        yield Doubt("correlation", found, MIN_INDEPENDENT, text)

@@ -64,7 +64,7 @@ def percentile_interval(samples: Samples, p: float, confidence: float = 0.95) ->
     """Bound a percentile from both sides by order statistics (David and Nagaraja 2003, 7.1).
 
     No distribution is assumed. Samples that follow each other closely resemble each other, so the
-    ranks are those of as many independent samples as these are worth (``independent``).
+    ranks are those of as many independent samples as these are ``worth``.
 
     Parameters
     ----------
@@ -76,9 +76,8 @@ def percentile_interval(samples: Samples, p: float, confidence: float = 0.95) ->
     Interval or None
         None where the samples cannot state it: ``interval_cases`` says how many could.
     """
-    whole = _whole(samples)
-    ordered = np.sort(whole)
-    count = independent(whole <= ordered[_rank(p, len(ordered)) - 1])
+    ordered = np.sort(_whole(samples))
+    count = worth(samples, p)
     ranks = _ranks(count, p, confidence)
     if ranks is None:
         return None
@@ -93,9 +92,8 @@ def median_interval(samples: Samples, confidence: float = 0.95) -> Interval | No
 
 def percentile_upper(samples: Samples, p: float, confidence: float = 0.99) -> int | None:
     """Return a value that the percentile does not exceed; None below ``cases_needed`` samples."""
-    whole = _whole(samples)
-    ordered = np.sort(whole)
-    count = independent(whole <= ordered[_rank(p, len(ordered)) - 1])
+    ordered = np.sort(_whole(samples))
+    count = worth(samples, p)
     trials = math.floor(count)
     rank = quantile(confidence, trials, p) + 1
     if rank > trials:
@@ -126,12 +124,20 @@ def interval_cases(p: float, confidence: float = 0.95) -> int:
     return max(cases_needed(p, side), cases_needed(1.0 - p, side))
 
 
+def worth(samples: Samples, p: float) -> float:
+    """Return as how many independent samples these bound a percentile.
+
+    What is correlated or not is whether a sample exceeds the percentile (Heidelberger and Welch,
+    Operations Research 32, 1984, bound quantiles of series by the same indicator).
+    """
+    return independent(_whole(samples) <= percentile(samples, p))
+
+
 def independent(marks: npt.NDArray[Any]) -> float:
     """Return how many independent observations a correlated series is worth, at most its length.
 
     n over the integrated autocorrelation time, that summed as an initial monotone sequence (Geyer,
-    Statistical Science 7, 1992, section 3.3). For percentiles the series is whether each sample
-    is at most the percentile (Heidelberger and Welch 1984 treat quantiles of series alike).
+    Statistical Science 7, 1992, section 3.3).
     """
     count = len(marks)
     centred = np.asarray(marks, np.float64) - np.mean(marks)
