@@ -54,15 +54,15 @@ def open_classifier(
         The bundle is damaged, the runtime is absent, or the golden answers differ here.
     """
     from medge.engine.bundle import find_bundle, open_bundle
+    from medge.engine.cache import EngineCache
     from medge.engine.select import choose
-    from medge.engine.selftest import self_test
-    from medge.engine.session import Session
+    from medge.engine.selftest import open_proven
 
     # The files are checked on a thread while the runtime is imported; nothing unchecked is used.
     opened = open_bundle(find_bundle(None if bundle is None else str(bundle)), wait=False)
     choice = choose(opened, backend=backend, device=device, precision=precision, threads=threads)
-    session = Session(opened, choice)
-    return Classifier(opened, choice, session, self_test(session, opened))
+    session, tested = open_proven(opened, choice, EngineCache() if choice.sealed else None)
+    return Classifier(opened, choice, session, tested)
 
 
 class Classifier:

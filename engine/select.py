@@ -33,6 +33,7 @@ class Choice:
     reasons: tuple[str, ...] = ()
     streams: int = 1  # calls that run at once
     batch: int = 1  # pictures in one call
+    sealed: bool = False  # `medge compile` chose it, so that its engine is kept
 
     @property
     def precision_name(self) -> str:
@@ -137,6 +138,7 @@ def _as_sealed(sealed: SealedChoice) -> Choice:
         threads=chosen.threads,
         streams=chosen.streams,
         batch=chosen.batch,
+        sealed=True,
         reasons=tuple(reasons),
     )
 

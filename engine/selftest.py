@@ -10,6 +10,7 @@ import numpy as np
 
 from medge.engine.decide import decide
 from medge.engine.placement import Placement, check_placement
+from medge.engine.session import Session
 from medge.errors import GateError, InputError
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     from medge.engine.backends import Tensor
     from medge.engine.bundle import Bundle
+    from medge.engine.cache import EngineCache
     from medge.engine.golden import Golden
-    from medge.engine.session import Session
+    from medge.engine.select import Choice
 
 # Lower precision may differ from what it is compared with by this part of the largest golden
 # output. bf16 keeps 8 bits: half a step is 0.2 %, and a deep network adds up some of them.
@@ -90,6 +92,27 @@ def self_test(session: Session, bundle: Bundle) -> SelfTest:
         time_ns=time.perf_counter_ns() - start,
         placement=session.placement,
     )
+
+
+def open_proven(
+    bundle: Bundle, choice: Choice, cache: EngineCache | None = None
+) -> tuple[Session, SelfTest]:
+    """Load a variant and let it prove itself; an engine from the cache that fails is built anew.
+
+    Raises
+    ------
+    BackendError, BundleError, GateError
+        As ``Session`` and ``self_test``.
+    """
+    session = Session(bundle, choice, cache=cache)
+    try:
+        return session, self_test(session, bundle)
+    except BaseException as error:  # Ctrl-C too must leave nothing of the runtime behind
+        session.close()
+        if not (session.from_cache and isinstance(error, GateError)):
+            raise
+        session.distrust_engine()
+    return open_proven(bundle, choice, cache)
 
 
 def _expected(session: Session, bundle: Bundle) -> _Expected:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -10,13 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medge._native import all_finite
-from medge.engine.backends import Backend, Options, Port, Tensor, backend_class
+from medge.engine.backends import Backend, EngineError, Options, Port, Tensor, backend_class
 from medge.engine.backends.presence import require
+from medge.engine.cache import EngineFacts
 from medge.errors import BackendError, InputError, UsageError
-from medge.profiles.device import cpu_name
+from medge.profiles.device import cpu_name, identity
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
+    from medge.engine.cache import EngineCache
     from medge.engine.manifest import Manifest
     from medge.engine.placement import Placement
     from medge.engine.select import Choice
@@ -31,8 +35,8 @@ class Session:
         What runs, as results tell it: ``onnxruntime``, ``cpu (NAME)``, ``fp32``.
     backend_version
         The runtime's.
-    from_bundle
-        Whether the graph is the variant's own.
+    from_bundle, from_cache
+        Whether the graph is the variant's own, and whether a kept engine of it was opened.
     answers
         False for a backend that runs no network; what it returns must not become a prediction.
 
@@ -40,7 +44,13 @@ class Session:
     time; different streams may run at once.
     """
 
-    def __init__(self, bundle: Bundle, choice: Choice, model: bytes | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        choice: Choice,
+        model: bytes | None = None,
+        cache: EngineCache | None = None,
+    ) -> None:
         """Load one variant.
 
         Parameters
@@ -48,6 +58,9 @@ class Session:
         model
             An ONNX graph that takes the place of the variant's own: one that is still to be judged
             and so is in no bundle yet. Its tensors are those of the manifest.
+        cache
+            Where an engine is looked for, and kept when it had to be built. Graphs that are in no
+            bundle, and engines of other devices than the CPU, are not kept.
         """
         _check_streams(choice)
         require(choice.backend)
@@ -70,8 +83,10 @@ class Session:
             inputs=self._inputs,
             outputs=self._outputs,
         )
+        self._cache, self._facts = cache, self._engine_facts(bundle, file) if cache else None
+        self.from_cache = False
         try:
-            self._runtime.load(bundle.read(file) if model is None else model, options)
+            self._load(bundle.read(file) if model is None else model, options)
         except BaseException:  # Ctrl-C too must leave nothing of the runtime behind
             self._runtime.close()
             raise
@@ -86,6 +101,16 @@ class Session:
     def placement(self) -> Placement:
         """What the loaded network really runs in, as its runtime tells."""
         return self._runtime.placement()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the cache has to say: damage that was found, an engine that could not be kept."""
+        return tuple(self._cache.notes) if self._cache is not None else ()
+
+    def distrust_engine(self) -> None:
+        """Let the cache forget the engine that this session was opened from."""
+        if self._cache is not None and self._facts is not None:
+            self._cache.drop(self._facts, "an engine failed its self-test")
 
     def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
         """Run one batch.
@@ -139,6 +164,47 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _engine_facts(self, bundle: Bundle, file: str) -> EngineFacts | None:
+        choice = self.choice
+        if not self.from_bundle or choice.device != "cpu" or not self.answers:
+            return None
+        return EngineFacts(
+            bundle_sha256=bundle.digest,
+            variant=choice.variant,
+            graph_sha256=bundle.manifest.files[file].sha256,
+            backend=choice.backend,
+            backend_version=self.backend_version,
+            machine=identity(),
+            device=choice.device,
+            precision=choice.precision,
+            threads=choice.threads,
+            streams=choice.streams,
+            batch=choice.batch,
+        )
+
+    def _load(self, model: bytes, options: Options) -> None:
+        """Open what the cache has of this graph; else build it, and keep what was built."""
+        cache, facts = self._cache, self._facts
+        if cache is None or facts is None:
+            self._runtime.load(model, options)
+            return
+        engine = cache.find(facts)
+        if engine:
+            try:
+                self._runtime.load(model, options, engine)
+            except EngineError:
+                cache.drop(facts, f"{self.backend} does not take an engine back")
+                engine = None
+            else:
+                self.from_cache = True
+                return
+        unknown = engine is None
+        start = time.perf_counter_ns()
+        self._runtime.load(model, replace(options, keep_engine=unknown))
+        if unknown:
+            build_ns = time.perf_counter_ns() - start
+            cache.keep(facts, self._runtime.engine(), build_ns)
 
     def _check(self, inputs: Mapping[str, Tensor]) -> int:
         """Return the batch size of arrays that are as declared, and finite."""

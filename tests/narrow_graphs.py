@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ STEPS = {"image": (0.03, 128), "r": (0.06, 0), "f": (0.014, 0), "wide": (0.025, 
 """Scale and zero point of each activation; after a ReLU 0, so that runtimes can fuse it."""
 
 
-def int8_graph(*, zero_after_relu: int = 0) -> bytes:
+def int8_graph(
+    *, zero_after_relu: int = 0, weights: Mapping[str, npt.NDArray[Any]] | None = None
+) -> bytes:
     """Return ``tiny_graph()`` with uint8 activations, int8 weights and int32 biases.
 
     ONNX Runtime fuses a convolution with its ReLU into an integer kernel only where the zero point
     behind them is 0; with any other it quietly computes in fp32.
     """
-    tensors = weights_of(tiny_graph())
+    tensors = weights_of(tiny_graph(weights=weights))
     constants: list[onnx.TensorProto] = []
     nodes: list[onnx.NodeProto] = []
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from medge import __version__
 from medge.engine.backends import Options, Tensor
 from medge.engine.placement import Placement
 from medge.errors import BackendError
@@ -18,7 +17,7 @@ class Null:
 
     requires: ClassVar[tuple[str, ...]] = ()
     answers: ClassVar[bool] = False
-    version = __version__
+    version = "1"
 
     def __init__(self) -> None:
         self.batch: int | None = None
