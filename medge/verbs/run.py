@@ -129,6 +129,8 @@ class _Talk:
         manifest = classifier.bundle.manifest
         if manifest.demonstration and not self._people:  # a table says it in its heading
             click.echo(f"{manifest.name} {manifest.version}: {DEMONSTRATION}.", err=True)
+        for note in classifier.session.notes:
+            click.echo(note, err=True)
         if self._people:
             for reason in classifier.choice.reasons:
                 click.echo(reason, err=True)
