@@ -26,8 +26,9 @@ from zoo_members import ZOO, Member
 from zoo_training import Lesson, Recipe, Stage
 
 import medge
+from medge.bench.labels import read_labels
 from medge.engine.bundle import find_bundle, open_bundle
-from medge.engine.manifest import Manifest
+from medge.engine.manifest import Manifest, Output
 from medge.exporters.spec import read_spec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -175,6 +176,17 @@ def test_the_label_file_names_each_picture_its_class_and_its_split(tmp_path: Pat
         assert row["scores"] == ("normal", "pneumonia")[data.labels[place]]
         with Image.open(tmp_path / "judge" / row["file"]) as image:
             np.testing.assert_array_equal(np.asarray(image), data.pictures[place])
+
+
+def test_the_verbs_read_the_labels_of_all_folders_as_they_are_meant(tmp_path: Path) -> None:
+    data = drawn_data()
+    folders = zoo_folders.of_zoo(data)
+    zoo_folders.write(folders, tmp_path)
+    outputs = (Output(name=folders.output, classes=tuple(folders.classes)),)
+    read = read_labels(tmp_path / "judge.csv", tmp_path / "judge", outputs)
+    assert read.truth["scores"].argmax(1).tolist() == data.labels[folders.judge].tolist()
+    assert read.known["scores"].all()
+    assert read.groups == {"split": ("held-out",) * 40 + ("validation",) * 40}
 
 
 def test_pictures_of_an_earlier_parting_go_and_the_others_stay_untouched(tmp_path: Path) -> None:
