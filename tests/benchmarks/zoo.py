@@ -1,0 +1,100 @@
+"""Every bundle of the zoo and the demonstrations: quantized, judged, compiled, all by one command.
+
+Run: ``python tests/benchmarks/zoo.py [--zoo out/zoo] [--out out/quantized] [NAME...]`` after ``make
+zoo``. No option differs from bundle to bundle. Results, and what was sealed, stay in ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+DEMONSTRATIONS = ("breast-ultrasound", "chest-x-ray")
+MEDGE = Path(sys.executable).with_name("medge")
+
+
+def main() -> None:
+    """Work through all bundles and print a Markdown table."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--zoo", type=Path, default=Path("out/zoo"))
+    asked.add_argument("--out", type=Path, default=Path("out/quantized"))
+    asked.add_argument("names", nargs="*")
+    options = asked.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    os.environ["MEDGE_HOME"] = str(options.out / "state")
+    print("| bundle | quantize | peak | variants | compile | chosen | ms | fp32 default |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for name, bundle, data in bundles(options.zoo):
+        if not options.names or name in options.names:
+            print(f"| {' | '.join(row(name, bundle, data, options.out))} |", flush=True)
+
+
+def bundles(zoo: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield name, bundle and the folder of its pictures."""
+    for path in sorted(zoo.glob("*.medge")):
+        yield path.stem, str(path), zoo
+    for name in DEMONSTRATIONS:
+        yield name, name, zoo / name
+
+
+def row(name: str, bundle: str, data: Path, out: Path) -> Iterator[str]:
+    """Quantize and compile one bundle; yield the cells of its row."""
+    made = out / f"{name}.medge"
+    judged = ("--data", data / "judge", "--labels", data / "judge.csv")
+    start = time.perf_counter()
+    report, peak_bytes = said(
+        "quantize", bundle, "--calib", data / "calibration", *judged, "-o", made, "--overwrite"
+    )
+    yield name
+    yield f"{time.perf_counter() - start:.0f} s"
+    yield f"{peak_bytes / 1e9:.2f} GB"
+    yield ", ".join(f"{each['name']} {verdict(each.get('drift'))}" for each in report["variants"])
+    start = time.perf_counter()
+    sealed, _ = said("compile", made)
+    yield f"{time.perf_counter() - start:.1f} s"
+    chosen, rows = sealed["chosen"], sealed["rows"]
+    drift = sealed["drift"]
+    yield (
+        f"{chosen['backend']} {chosen['variant']}, {chosen['threads']} threads"
+        + ("" if drift is None else f", {drift['flips']} of {drift['cases']} flips")
+    )
+    yield f"{rows[0]['picture_ns'] / 1e6:.2f}"
+    yield next(
+        f"{each['picture_ns'] / 1e6:.2f} ms, {each['ratio']:.2f}x"
+        for each in rows
+        if each["candidate"]["backend"] == "onnxruntime"
+        and each["candidate"]["variant"] == "fp32"
+        and each.get("picture_ns") is not None
+    )
+
+
+def verdict(drift: dict[str, Any] | None) -> str:
+    """Return a verdict in few words."""
+    if drift is None:
+        return "not judged"
+    missing = max((check["missing_cases"] for check in drift["checks"]), default=0)
+    return drift["verdict"] + (f" ({missing} more needed)" if missing else "")
+
+
+def said(*words: object) -> tuple[dict[str, Any], int]:
+    """Run a verb; return its JSON and the largest memory of its process in bytes."""
+    process = subprocess.Popen(  # noqa: S603
+        [str(MEDGE), *map(str, words), "--json"], stdout=subprocess.PIPE, text=True
+    )
+    text = process.stdout.read() if process.stdout else ""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 8):
+        raise SystemExit(f"medge {' '.join(map(str, words))} left with {process.returncode}")
+    return json.loads(text), usage.ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
