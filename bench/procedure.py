@@ -47,7 +47,7 @@ class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     span
         What lies inside the timed span: ``infer``, ``file-to-decision``, ...
     threads
-        Threads of one stream inside the runtime, None for the runtime's own choice.
+        Threads of the runtime, of all streams together; None for the runtime's own choice.
     copies_in, copies_out
         Whether the span holds the copies between the host's and the device's memory.
     rest_ns

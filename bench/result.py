@@ -1,0 +1,50 @@
+"""Result: what was measured of one bundle on one device in one way, with all that it rests on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from medge.bench.measure import Measurement
+from medge.engine.evidence import Drift
+from medge.engine.sealed import Candidate
+from medge.engine.terms import Sha256, Text
+from medge.profiles.device import Device
+
+Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _version() -> str:
+    return metadata.version("medge")
+
+
+class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One result, as it is stored.
+
+    Parameters
+    ----------
+    device, device_identity
+        ``profiles.device.describe()`` and ``identity()`` of the machine that measured.
+    candidate, backend_version
+        How the bundle was run; None when only stages before the network were measured.
+    taken
+        When, in UTC.
+    """
+
+    bundle_sha256: Sha256
+    device: Device
+    device_identity: Text
+    measurements: tuple[Measurement, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    candidate: Candidate | None = None
+    backend_version: Text | None = None
+    taken: Moment = msgspec.field(default_factory=_now)
+    medge: Text = msgspec.field(default_factory=_version)

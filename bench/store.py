@@ -1,0 +1,118 @@
+"""Store: every result in one SQLite file that survives crashes, full disks and newer versions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from medge.bench.result import Result
+from medge.bench.store_file import connect, damaged, told, transaction
+from medge.bench.store_rows import DamageError, insert, select
+from medge.engine.state import state_folder
+from medge.errors import StorageError, UsageError
+
+
+class Store:
+    """Results, each added whole or not at all.
+
+    Any number of processes may read and write at once; writers take turns. What ``add`` returned
+    an id for is on the disk (write-ahead log, ``synchronous=FULL``). Each result carries the digest
+    of its parts, checked whenever it is read. Use it from the thread that opened it.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path | None = None, *, writable: bool = True) -> Store:
+        """Open the results of this machine; the first to write makes the file.
+
+        Parameters
+        ----------
+        path
+            None for ``results.sqlite`` in the state folder.
+        writable
+            False only reads, also from a medium that cannot be written.
+
+        Raises
+        ------
+        StorageError
+            Rules ``results-none`` (only to read, and there is no file), ``results-damaged``,
+            ``results-foreign``, ``results-newer``, ``results-read-only``, ``results-unreadable``,
+            ``results-disk``, ``results-locked``. The file is left as it is.
+        """
+        path = path or state_folder() / "results.sqlite"
+        return cls(path, connect(path, writable=writable))
+
+    def add(self, result: Result) -> int:
+        """Keep a result; return its id, which no other result will ever have.
+
+        Raises
+        ------
+        StorageError
+            Rules ``results-disk``, ``results-locked``, ``results-read-only``; nothing was added.
+        """
+        with told(self.path), transaction(self._connection):
+            return insert(self._connection, result)
+
+    def get(self, number: int) -> Result:
+        """Return one result.
+
+        Raises
+        ------
+        UsageError
+            Rule ``result-unknown``: there is none of this id.
+        StorageError
+            Rule ``results-damaged``: it is not what was written; ``results-newer``: another
+            version of medge wrote it.
+        """
+        try:
+            with told(self.path), transaction(self._connection, "BEGIN"):
+                found = select(self._connection, number)
+        except DamageError as error:
+            raise damaged(self.path, str(error)) from error
+        except msgspec.DecodeError as error:
+            raise StorageError(
+                "results-newer",
+                f"{self.path}: result {number} was written by another version of medge, with facts "
+                "that this one does not know. Install the newest of both.",
+            ) from error
+        if found is None:
+            raise UsageError(
+                "result-unknown",
+                f"{self.path}: holds no result {number}. List those that it holds.",
+            )
+        return found
+
+    def results(self, bundle_sha256: str | None = None) -> Iterator[tuple[int, Result]]:
+        """Yield (id, result) in the order added, all or those of one bundle.
+
+        Those there when the first is asked for; one at a time in memory.
+        """
+        with told(self.path):
+            rows = self._connection.execute(
+                "SELECT id FROM result WHERE ?1 IS NULL OR bundle_sha256 = ?1 ORDER BY id",
+                (bundle_sha256,),
+            ).fetchall()
+        for (number,) in rows:
+            yield number, self.get(number)
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
