@@ -88,10 +88,12 @@ bench: $(STAMPS)/all ## Every speed figure of docs/results.md (about 10 minutes,
 	$(BIN)/python tests/benchmarks/all.py
 	$(BIN)/pytest --benchmark-enable tests/test_benchmarks.py
 
-hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies and bit flips (about 15 minutes)
+hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies, bit flips, damaged engines, NaN (15 minutes)
 	$(BIN)/python tests/hostile/mutate.py
 	$(BIN)/python tests/hostile/silent.py
 	$(BIN)/python tests/hostile/codestream_lies.py
+	$(BIN)/python tests/hostile/damaged_cache.py
+	$(BIN)/python tests/hostile/not_finite.py
 
 test-arm: $(STAMPS)/all ## NEON kernels under emulation, bit for bit
 	bash tests/arm/run.sh $(BIN)/python

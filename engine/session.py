@@ -15,6 +15,7 @@ from medge._native import all_finite
 from medge.engine.backends import Backend, EngineError, Options, Port, Tensor, backend_class
 from medge.engine.backends.presence import require
 from medge.engine.cache import EngineFacts
+from medge.engine.graph_scan import check_graph
 from medge.errors import BackendError, InputError, UsageError
 from medge.profiles.device import cpu_name, identity
 
@@ -57,7 +58,8 @@ class Session:
         ----------
         model
             An ONNX graph that takes the place of the variant's own: one that is still to be judged
-            and so is in no bundle yet. Its tensors are those of the manifest.
+            and so is in no bundle yet. Its tensors are those of the manifest, and it is checked as
+            those of a bundle are.
         cache
             Where an engine is looked for, and kept when it had to be built. Graphs that are in no
             bundle, and engines of other devices than the CPU, are not kept.
@@ -86,7 +88,11 @@ class Session:
         self._cache, self._facts = cache, self._engine_facts(bundle, file) if cache else None
         self.from_cache = False
         try:
-            self._load(bundle.read(file) if model is None else model, options)
+            if model is None:
+                model = bundle.read(file)
+            else:
+                check_graph("the graph", model)
+            self._load(model, options)
         except BaseException:  # Ctrl-C too must leave nothing of the runtime behind
             self._runtime.close()
             raise

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from bundles import tiny_bundle
+from hostile.damaged_cache import DAMAGES, run_cases
 from narrow_graphs import golden_image, int8_graph, narrow_bundle
 
 from medge.engine import cache as cache_module
@@ -412,3 +413,10 @@ def test_a_strict_cache_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="MEDGE_HOME") as caught:
         cache.keep(FACTS, b"engine", LONG_NS)
     assert (caught.value.rule, caught.value.exit_code) == ("cache-write", 6)
+
+
+@pytest.mark.usefixtures("keeps_all")
+def test_damage_of_every_kind_is_seen_and_never_changes_an_answer(tmp_path: Path) -> None:
+    found = list(run_cases(40, 2, tmp_path))
+    assert {outcome.damage for outcome in found} == {damage.__name__ for damage in DAMAGES}
+    assert [outcome for outcome in found if not (outcome.seen and outcome.right)] == []
