@@ -17,6 +17,7 @@ from drift_kit import mean_graph, write_labels, write_pictures
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
 import medge
+from medge.bench.decisions import collect
 from medge.bench.drift import Judge
 from medge.bench.figures import ClassFigures
 from medge.bench.report import Report
@@ -24,6 +25,7 @@ from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.evidence import Check, Margins
 from medge.engine.manifest import Output, Source, Threshold
 from medge.engine.select import Choice, choose
+from medge.engine.session import Session
 from medge.errors import BackendError, BundleError, InputError, UsageError
 
 LEVELS = np.random.default_rng(3).integers(0, 256, 260).tolist()
@@ -75,10 +77,9 @@ def malignant(report: Report) -> ClassFigures:
     return next(figures for figures in report.classes if figures.label == "malignant")
 
 
-def predictions(place: Path, bundle: str, precision: str) -> tuple[list[str], list[float]]:
+def predictions(place: Path, bundle: str) -> tuple[list[str], list[float]]:
     """What `medge run` answers on every picture: label and probability of malignant."""
     with medge.open(place / bundle, precision="fp32", threads=1) as classifier:
-        assert precision == "fp32"
         results = [classifier.run(path)[0] for path in sorted((place / "data").iterdir())]
     return [str(r.prediction) for r in results], [r.answers[0].scores["malignant"] for r in results]
 
@@ -98,7 +99,7 @@ def test_both_sides_are_what_medge_run_decides(bundle: Bundle, place: Path, repo
     alone = tiny_bundle(place, f"alone-{bundle.digest[:8]}", graph=mean_graph(offset=SHIFT))
     truth = [(level > 127) != (number % 9 == 0) for number, level in enumerate(LEVELS)]
     for side, path in (("before", "tiny.medge"), ("after", alone.name)):
-        labels, scores = predictions(place, path, "fp32")
+        labels, scores = predictions(place, path)
         chosen = [label == "malignant" for label in labels]
         found = getattr(malignant(report), side)
         assert found.sensitivity == pytest.approx(recall_score(truth, chosen))
@@ -109,6 +110,18 @@ def test_both_sides_are_what_medge_run_decides(bundle: Bundle, place: Path, repo
         accuracy = getattr(report.outputs[0], f"accuracy_{side}")
         assert accuracy == pytest.approx(accuracy_score(truth, chosen))
     shutil.rmtree(alone)
+
+
+def test_one_session_alone_gives_the_decisions_of_medge_run(bundle: Bundle, place: Path) -> None:
+    files = sorted((place / "data").iterdir())[:30]
+    with Session(bundle, choose(bundle, precision="fp32", threads=1)) as session:
+        found = collect(bundle, session, files).outputs["scores"]
+    labels, scores = predictions(place, "tiny.medge")
+    np.testing.assert_array_equal(found.scores[:, 1], scores[:30])
+    assert [CLASSES[row.argmax()] for row in found.chosen] == labels[:30]
+    np.testing.assert_allclose(
+        np.exp(found.raw[:, 1]) / np.exp(found.raw).sum(axis=1), scores[:30], rtol=1e-5
+    )
 
 
 def test_losses_and_gains_are_counted_by_the_truth(report: Report) -> None:
