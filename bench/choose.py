@@ -24,9 +24,11 @@ from medge.bench.candidates import (
 from medge.bench.contest import SCREEN_ROUNDS, Entrant, Standing, against, contest
 from medge.bench.drift import device_tier
 from medge.bench.entrants import Built, build, choice_of
+from medge.engine.cache import EngineCache
 from medge.engine.passport import read_passport
 from medge.engine.sealed import Candidate, Goal, Outcome, Row, SealedChoice, write_sealed
 from medge.engine.select import Choice
+from medge.engine.selftest import open_proven
 from medge.errors import BackendError, GateError, MedgeError
 from medge.profiles.device import allowed_cores, identity
 
@@ -72,12 +74,15 @@ def choose_fastest(
     GateError
         Rule ``compile``: not even fp32 passes its self-test here.
     StorageError
-        The choice cannot be sealed.
+        The choice cannot be sealed, or its engine cannot be kept.
     """
     start = time.perf_counter_ns()
     with _Search(bundle, request, judge, told) as search:
         winner = search.winner()
         sealed = search.sealed(winner, time.perf_counter_ns() - start)
+    # Its engine is kept first: a sealed choice is one that opens as fast as it can.
+    session, _ = open_proven(bundle, choice_of(sealed.chosen), EngineCache(strict=True))
+    session.close()
     write_sealed(sealed)
     return sealed
 

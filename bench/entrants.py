@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medge.engine.select import Choice
-from medge.engine.selftest import SelfTest, self_test
-from medge.engine.session import Session
+from medge.engine.selftest import SelfTest, open_proven
 
 if TYPE_CHECKING:
     from medge.engine.backends import Tensor
     from medge.engine.bundle import Bundle
     from medge.engine.sealed import Candidate
+    from medge.engine.session import Session
 
 
 class Built:
@@ -60,12 +60,7 @@ def build(bundle: Bundle, candidate: Candidate) -> Built:
     BackendError, BundleError, GateError
         The runtime cannot run it, or it answers otherwise than it must.
     """
-    session = Session(bundle, choice_of(candidate))
-    try:
-        return Built(bundle, session, self_test(session, bundle))
-    except BaseException:  # Ctrl-C too must not leave a runtime's threads behind
-        session.close()
-        raise
+    return Built(bundle, *open_proven(bundle, choice_of(candidate)))
 
 
 def choice_of(candidate: Candidate, reasons: tuple[str, ...] = ()) -> Choice:

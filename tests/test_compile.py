@@ -25,7 +25,7 @@ from medge.engine.manifest import Manifest, Variant
 from medge.engine.passport import Passport, read_passport, stamp
 from medge.engine.sealed import Candidate, Goal, read_sealed
 from medge.engine.select import Choice, choose
-from medge.errors import BackendError
+from medge.errors import BackendError, StorageError
 
 CPU = Runtime("onnxruntime", "1.31.1", "cpu", ("fp32",))
 GPU = Runtime("openvino", "2026.4.1", "GPU.0", ("fp32", "fp16"))
@@ -163,6 +163,7 @@ def test_what_is_chosen_is_sealed_with_evidence_and_run_next_time(bundle: Bundle
     assert {row.candidate.variant for row in timed} == {"fp32", "mixed"}
     assert all(row.ratio is not None and row.rounds >= 5 for row in timed)
     choice = choose(bundle)
+    assert choice.sealed
     assert (choice.backend, choice.variant, choice.threads) == (
         sealed.chosen.backend,
         sealed.chosen.variant,
@@ -276,6 +277,16 @@ def test_the_verb_prints_the_table_and_judges_with_data(tmp_path: Path, typed: T
     assert table.code == 0
     assert "chosen: 100 % fp32; the reference" in table.out
     assert max(map(len, table.out.splitlines())) <= 80
+
+
+def test_a_choice_whose_engine_cannot_be_kept_is_not_sealed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDGE_CACHE_BYTES", "1")
+    with pytest.raises(StorageError) as caught:
+        choose_fastest(bundle, SHORT)
+    assert caught.value.rule == "cache-write"
+    assert read_sealed(bundle.digest) is None
 
 
 def test_labels_without_images_are_a_mistake(tmp_path: Path, typed: Typed) -> None:
