@@ -116,6 +116,10 @@ def told(path: Path) -> Iterator[None]:
         if known is None:
             raise
         raise known from error
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+        raise damaged(path, "SQLite cannot read it") from error
+    except PermissionError as error:
+        raise _unreadable(path) from error
     except OSError as error:
         raise _disk(path, error.strerror or type(error).__name__) from error
 
@@ -215,11 +219,15 @@ def _known(path: Path, said: str) -> StorageError | None:
             f"{path}: cannot be written. Change its rights, or set MEDGE_HOME to another folder.",
         )
     if said.startswith("unable to open database file"):
-        return StorageError(
-            "results-unreadable",
-            f"{path}: cannot be opened. Check that it is a file, and its rights and its folder's.",
-        )
+        return _unreadable(path)
     return None
+
+
+def _unreadable(path: Path) -> StorageError:
+    return StorageError(
+        "results-unreadable",
+        f"{path}: cannot be opened. Check that it is a file, and its rights and its folder's.",
+    )
 
 
 def _disk(path: Path, what: str) -> StorageError:
