@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +23,17 @@ def test_the_smallest_samples_that_bound_flips_at_one_percent(flips: int, cases:
     enough, short = (flip_check("flips", flips, n, 0.01) for n in (cases, cases - 1))
     assert (enough.verdict, enough.missing_cases) == ("pass", 0)
     assert (short.verdict, short.missing_cases) == ("inconclusive", 1)
+
+
+def test_the_table_of_the_user_page_is_exact() -> None:
+    page = (Path(__file__).parents[1] / "docs/drift.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d.]+) % \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
+    assert len(rows) == 5
+    for margin, *counts in rows:
+        for flips, cases in zip((0, 1, 2, 5), map(int, counts), strict=True):
+            limit = float(margin) / 100
+            assert flip_check("flips", flips, cases, limit).verdict == "pass"
+            assert flip_check("flips", flips, cases - 1, limit).missing_cases == 1
 
 
 @settings(max_examples=40)
