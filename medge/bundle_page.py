@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from medge.console import Row, bytes_text
+from medge.engine.passport import read_passport
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
+    from medge.engine.evidence import Drift
     from medge.engine.layers import Layers
-    from medge.engine.manifest import ImageInput, Manifest, Metric, Output, Parity, Scope
+    from medge.engine.manifest import ImageInput, Manifest, Metric, Output, Parity, Scope, Variant
 
 
 def bundle_object(bundle: Bundle) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def bundle_object(bundle: Bundle) -> dict[str, Any]:
         "sha256": bundle.digest,
         "manifest": msgspec.to_builtins(bundle.manifest),
         "golden_cases": bundle.golden().cases,
+        "judged_here": msgspec.to_builtins(read_passport(bundle.digest).entries),
         "layers": {
             "count": len(layers),
             "flops": sum(layer.flops for layer in layers),
@@ -53,6 +56,11 @@ def bundle_rows(bundle: Bundle) -> Iterator[Row]:
         yield ("quality", metric.name, _metric(metric))
     for parity in manifest.parity:
         yield ("parity", f"{parity.cases} {parity.inputs}", parity_text(parity))
+    for variant in manifest.variants:
+        yield from _variant(variant)
+    for drift in read_passport(bundle.digest).entries:
+        where = f"{drift.backend} {drift.backend_version} on {drift.tier}"
+        yield ("judged here", f"{drift.precision}, {drift.backend}", f"{_judged(drift)}; {where}")
     yield from _files(bundle)
     yield from _cost(bundle.layers())
 
@@ -61,6 +69,25 @@ def parity_text(parity: Parity) -> str:
     """Say how far the graph's outputs are from those of the framework it came from."""
     found = f"max abs {parity.max_abs:.2g}, cosine {parity.cosine_min:.6f}"
     return f"{found} against {parity.against}"
+
+
+def _variant(variant: Variant) -> Iterator[Row]:
+    """Say how a narrower graph was made and what became of the decisions; fp32 is the reference."""
+    if variant.method is None:
+        return
+    part = f"variant {variant.name}"
+    yield (part, "made by", variant.method)
+    if variant.compute_layers:
+        yield (part, "layers", f"{variant.narrow_layers} of {variant.compute_layers} in fewer bits")
+    drift = variant.drift
+    yield (part, "drift", "nobody judged its decisions" if drift is None else _judged(drift))
+
+
+def _judged(drift: Drift) -> str:
+    words = f"{drift.verdict}: {drift.flips} of {drift.cases} decisions differ from {drift.against}"
+    if drift.missing_cases:
+        words += f", {drift.missing_cases} more images are needed"
+    return words + (", accepted" if drift.accepted else "")
 
 
 def _scope(scope: Scope) -> Iterator[Row]:

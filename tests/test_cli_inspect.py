@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
-from bundles import CLASSES, tiny_bundle
+from bundles import CLASSES, tiny_bundle, tiny_files, tiny_graph, tiny_manifest
 from command_line import Typed
 
 from medge.engine.bundle import open_bundle
+from medge.engine.bundle_writer import write_bundle
+from medge.engine.evidence import Check, Drift, Margins
 from medge.engine.manifest import Data, Metric, Output, Scope, Threshold
+from medge.engine.passport import stamp
 
 
 @pytest.fixture
@@ -99,3 +103,49 @@ def test_a_name_that_is_no_bundle_is_refused_with_the_names_there_are(typed: Typ
     said = typed("inspect", "no-such-bundle")
     assert said.code == 4
     assert "no-such-bundle" in said.err
+
+
+def test_it_tells_how_a_narrow_variant_was_made_and_what_became_of_its_decisions(
+    tmp_path: Path, typed: Typed
+) -> None:
+    drift = Drift(
+        verdict="inconclusive",
+        precision="int8",
+        against="fp32",
+        backend="onnxruntime",
+        backend_version="1.31.1",
+        tier="avx2",
+        cases=100,
+        flips=1,
+        labelled=False,
+        margins=Margins(),
+        checks=(
+            Check(
+                name="flips",
+                value=0.01,
+                low=0.0005,
+                high=0.047,
+                margin=0.01,
+                cases=100,
+                missing_cases=373,
+                verdict="inconclusive",
+            ),
+        ),
+        data_sha256="cd" * 32,
+    )
+    fp32, int8 = tiny_manifest(variants=("int8",)).variants
+    told = msgspec.structs.replace(
+        int8, method="made by hand", narrow_layers=1, compute_layers=2, drift=drift
+    )
+    path = tmp_path / "narrow.medge"
+    graph = tiny_graph()
+    draft = msgspec.structs.replace(tiny_manifest(), variants=(fp32, told))
+    digest = write_bundle(path, draft, tiny_files(graph, variants={"int8": graph}))
+    stamp(digest, msgspec.structs.replace(drift, verdict="pass", flips=0, checks=()))
+    said = typed("inspect", path, "--format", "csv")
+    assert "made by hand" in said.out
+    assert "1 of 2 in fewer bits" in said.out
+    assert "inconclusive: 1 of 100 decisions differ from fp32, 373 more images" in said.out
+    assert "pass: 0 of 100 decisions differ from fp32; onnxruntime 1.31.1 on avx2" in said.out
+    found = json.loads(typed("inspect", path, "--json").out)
+    assert found["judged_here"][0]["verdict"] == "pass"
