@@ -14,6 +14,7 @@ METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy")
 
 HALF = 4096  # bins on each side of 0
 KEPT_RATIO = 0.9999  # of the values that the percentile range covers, as NVIDIA's toolkit has it
+NOTHING = 1e-30  # a tensor whose largest magnitude is below this is 0 as far as float32 can tell
 LEVELS = 128  # of magnitude in 8 bits with a sign
 ENTROPY_BINS = 2048
 ENTROPY_STEP = 16  # bins from one candidate to the next
@@ -45,7 +46,7 @@ class Histogram:
         self.pictures += 1
         self.low, self.high = min(self.low, low), max(self.high, high)
         reach = max(abs(low), abs(high))
-        if reach == 0.0:
+        if reach < NOTHING:
             self.counts[HALF] += sample.size
             return
         self._make_room(reach)

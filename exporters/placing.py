@@ -68,8 +68,8 @@ def dense_placement(view: GraphView, wide: frozenset[int] = frozenset()) -> Plac
             continue
         integer[name] = None
         maker = _maker_before_activation(view, name)
-        if maker is not None and maker.op_type in PASSIVE:
-            wanted += [read for read in _computed_inputs(view, maker)]
+        if maker is not None and _is_passive(view, maker):
+            wanted += _computed_inputs(view, maker)
         wanted += _joined(view, name, integer)
     edges = {name: _readers(view, name, wide) for name in sorted(integer)}
     return _placement({name: found for name, found in edges.items() if found}, narrow)
@@ -115,7 +115,7 @@ def _residual_slot(view: GraphView, node: onnx.NodeProto, narrow: frozenset[int]
 def _results(view: GraphView, index: int) -> Iterable[str]:
     """Return a layer's output behind its activation, when somebody computes on in integers."""
     name = _past_activation(view, view.nodes[index].output[0])
-    passive = any(view.nodes[edge.node].op_type in PASSIVE for edge in view.readers[name])
+    passive = any(_is_passive(view, view.nodes[edge.node]) for edge in view.readers[name])
     return [name] if passive else []
 
 
@@ -134,6 +134,13 @@ def _maker_before_activation(view: GraphView, name: str) -> onnx.NodeProto | Non
     return maker
 
 
+def _is_passive(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether integers go through a node; a sum with a constant is a bias, and stays fp32."""
+    if node.op_type == "Add":
+        return len(_computed_inputs(view, node)) == 2
+    return node.op_type in PASSIVE
+
+
 def _computed_inputs(view: GraphView, node: onnx.NodeProto) -> list[str]:
     """Return the operands of a passive node that carry the picture; shapes are constants."""
     return [name for name in node.input if name and not view.is_constant(name)]
@@ -144,7 +151,8 @@ def _joined(view: GraphView, name: str, integer: dict[str, None]) -> list[str]:
     found = []
     for edge in view.readers[name]:
         reader = view.nodes[edge.node]
-        if reader.op_type in PASSIVE and all(n in integer for n in _computed_inputs(view, reader)):
+        operands = _computed_inputs(view, reader)
+        if _is_passive(view, reader) and all(operand in integer for operand in operands):
             found.append(_past_activation(view, reader.output[0]))
     return found
 

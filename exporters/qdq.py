@@ -82,13 +82,13 @@ def _number(scale: float) -> float:
     return float(np.float32(scale)) if scale > smallest else 1.0
 
 
-def weight_axis(node: onnx.NodeProto) -> int:
-    """Return the axis of a weight that counts the layer's output channels."""
+def channel_axis(node: onnx.NodeProto, rank: int) -> int:
+    """Return the axis of a layer's weight, of so many dimensions, that counts its outputs."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "Gemm":
         return 0 if attribute(node, "transB", 0) else 1
-    return 1  # ConvTranspose (in, out, ...); a MatMul's last axis is handled by its rank
+    return rank - 1 if node.op_type == "MatMul" else 1  # ConvTranspose: (in, out, ...)
 
 
 def quantized_weight(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -150,7 +150,7 @@ def _weight(work: _Insertion, index: int, *, integer_bias: bool) -> None:
     weight = work.view.array(name)
     if weight is None:
         raise ValueError(f"{node.name}: its weight is computed")
-    axis = weight.ndim - 1 if node.op_type == "MatMul" else weight_axis(node)
+    axis = channel_axis(node, weight.ndim)
     read = f"{name}.dq{axis}"
     if (name, axis) not in work.weight_scales:
         values, scales = quantized_weight(weight, axis)
