@@ -20,6 +20,7 @@ _DAMAGED = (  # how SQLite's texts begin; it names its errors to Python from 3.1
     "malformed database schema",
     "no such",
     "Could not decode to UTF-8",
+    "unsupported file format",
 )
 
 Step = tuple[str, ...]
@@ -204,7 +205,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, ladder: Sequence[Step])
 
 def _known(path: Path, said: str) -> StorageError | None:
     """Return medge's error for SQLite's text, None for one that only a bug can bring about."""
-    if said.startswith(_DAMAGED):
+    if said.startswith(_DAMAGED) or said.endswith("already exists"):  # a step that was taken before
         return damaged(path, "SQLite cannot read it")
     if said.startswith(("database or disk is full", "disk I/O error")):
         return _disk(path, "the disk is full or failed")

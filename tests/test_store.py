@@ -266,6 +266,20 @@ def test_damage_is_told_or_harmless_never_another_result(
     )
 
 
+@pytest.mark.parametrize("header", [{18: 5, 19: 5}, {47: 9}, {60: 0, 61: 0, 62: 0, 63: 0}])
+def test_a_header_that_says_something_else_is_damage(
+    pristine: Path, path: Path, header: dict[int, int]
+) -> None:
+    """Format versions, schema format, our own version (database file format of SQLite, 1.3)."""
+    raw = bytearray(pristine.read_bytes())
+    for at, byte in header.items():
+        raw[at] = byte
+    path.write_bytes(raw)
+    with pytest.raises(StorageError) as refused:
+        Store.open(path)
+    assert refused.value.rule == "results-damaged"
+
+
 def test_what_is_no_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     texts = {"empty": b"", "text": b"not a database, but a longer text than its header" * 9}
     for name, raw in texts.items():
