@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import absence
 from medge.engine.sealed import Candidate, Goal, Row
+from medge.engine.select import RUNTIME_PRECISIONS
 
 if TYPE_CHECKING:
     from medge.engine.evidence import Drift
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from medge.engine.passport import Passport
 
 REFERENCE = "fp32"
-RUNTIME_PRECISIONS = ("fp32", "bf16", "fp16")
 BATCHES = (1, 4, 16)  # pictures in a call, tried for throughput
 
 
@@ -67,7 +67,7 @@ def candidates(
     hopeless: list[Row] = []
     for runtime in found:
         for variant in manifest.variants:
-            for precision in RUNTIME_PRECISIONS:
+            for precision in _precisions(variant.name, runtime):
                 candidate = Candidate(
                     backend=runtime.backend,
                     device=runtime.device,
@@ -79,8 +79,7 @@ def candidates(
                 reason = _hopeless(candidate, runtime)
                 if reason is None:
                     worth.append(candidate)
-                elif REFERENCE in (candidate.variant, candidate.precision):
-                    # What cannot run at all is said once, not again for every graph.
+                else:
                     hopeless.append(not_eligible(candidate, reason))
     return worth, hopeless
 
@@ -117,8 +116,10 @@ def unjudged(candidate: Candidate, stored: Drift | None) -> str | None:
         return "nobody judged its decisions: add --data and --labels"
     if stored.passed:
         return None
-    missing = f", {stored.missing_cases} more images are needed" if stored.missing_cases else ""
-    return f"drift: {stored.verdict} on {stored.cases} images{missing}"
+    reason = f"drift: {stored.verdict} on {stored.cases} images"
+    if stored.verdict == "inconclusive":
+        reason += f", {stored.missing_cases} more are needed"
+    return reason
 
 
 def stored_drift(
@@ -153,6 +154,19 @@ def precision_name(candidate: Candidate) -> str:
 def not_eligible(candidate: Candidate, reason: str) -> Row:
     """Return the row of a candidate that is not built."""
     return Row(candidate=candidate, outcome="not-eligible", reason=reason)
+
+
+def _precisions(variant: str, runtime: Runtime) -> Iterator[str]:
+    """Yield what a runtime may be told to compute a graph in.
+
+    bf16 is tried for the fp32 graph wherever the runtime knows it, so that its row can say why not;
+    for narrow graphs, whose remaining layers it would narrow, only where it is computed.
+    """
+    yield REFERENCE
+    for precision, able in RUNTIME_PRECISIONS.items():
+        computed = precision in runtime.precisions
+        if runtime.backend in able and (computed or (variant, precision) == (REFERENCE, "bf16")):
+            yield precision
 
 
 def _hopeless(candidate: Candidate, runtime: Runtime) -> str | None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 DEFAULT_BACKEND = "onnxruntime"
-RUNTIME_PRECISIONS = {"bf16": ("openvino",)}  # not a graph of their own, and which backends can
+RUNTIME_PRECISIONS = {
+    "bf16": ("openvino",),
+    "fp16": ("openvino",),
+}  # not a graph of their own, and which backends can
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,16 +90,14 @@ def test_every_graph_is_tried_at_every_precision_that_the_device_computes() -> N
         ("openvino", "int8", "fp16"),
     ]
     assert {(c.threads, c.streams) for c in worth} == {(4, 1)}
-    assert {row.reason for row in hopeless} == {
-        "no bf16 arithmetic on this device",
-        "no fp16 arithmetic on this device",
-    }
+    (row,) = hopeless
+    assert (row.candidate.backend, row.reason) == ("openvino", "no bf16 arithmetic on this device")
 
 
 def test_a_graph_in_fp16_is_not_built_where_it_would_be_computed_in_fp32() -> None:
     worth, hopeless = candidates(manifest("fp16"), [CPU], "latency", cores=2)
     assert [c.variant for c in worth] == ["fp32"]
-    assert "it would be computed in fp32" in [row.reason for row in hopeless][-1]
+    assert ["it would be computed in fp32" in row.reason for row in hopeless] == [True]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_variant_is_a_precision_and_bf16_is_the_runtimes_own(
     ("asked", "rule", "told"),
     [
         ({"backend": "tensorflow"}, "backend-unknown", "onnxruntime, openvino, null"),
-        ({"precision": "fp16"}, "precision", "fp32, int8"),
+        ({"precision": "fp8"}, "precision", "fp32, int8"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "precision", "--backend openvino"),
         ({"device": "gpu"}, "device", "openvino"),
         ({"backend": "onnxruntime", "device": "GPU.0"}, "device", "cpu only"),
