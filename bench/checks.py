@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from medge.bench.agreement import tango_bounds
-from medge.bench.binomial import lower, upper
+from medge.bench.binomial import at_most, lower, upper
 from medge.bench.roc import Flags, Floats, paired_auc
 from medge.engine.evidence import Check, Verdict
 
@@ -103,14 +103,15 @@ def _check(
 
 def _missing(events: int, cases: int, margin: float) -> int:
     """Return how many more cases without an event would bring the upper bound to the margin."""
-    step = 1
-    while upper(events, cases + step, CONFIDENCE) > margin:
-        step *= 2
-    low, high = step // 2, step  # not enough, enough
+
+    def too_few(more: int) -> bool:
+        # The bound is above the margin where so few events are still likely at the margin.
+        return at_most(events, cases + more, margin) > 1.0 - CONFIDENCE
+
+    low, high = 0, 1
+    while too_few(high):
+        low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if upper(events, cases + middle, CONFIDENCE) > margin:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if too_few(middle) else (low, middle)
     return high

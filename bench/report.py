@@ -72,7 +72,8 @@ class Report(Struct, frozen=True, kw_only=True):
 
     ``cases`` of the drift are files; ``frames`` were judged in them. ``excluded`` files calibrated
     the candidate, ``copies`` had the content of another file. ``why_not`` tells why there is no
-    verdict. ``flipped`` lists at most 1000.
+    verdict. ``invalid`` frames were answered by the reference alone. ``max_score_difference`` is
+    None where no frame has two answers. ``flipped`` lists at most 1000.
     """
 
     drift: Drift
@@ -82,7 +83,7 @@ class Report(Struct, frozen=True, kw_only=True):
     excluded: int
     copies: int
     invalid: int
-    max_score_difference: float
+    max_score_difference: float | None
     outputs: tuple[OutputFigures, ...]
     classes: tuple[ClassFigures, ...]
     groups: tuple[Group, ...]
@@ -112,7 +113,6 @@ def report_of(
             msgspec.structs.replace(check, verdict="not-judged", missing_cases=0)
             for check in checks
         )
-    both = pairing.before.valid & pairing.after.valid
     return Report(
         drift=msgspec.structs.replace(drift, checks=checks, verdict=verdict),
         why_not=why_not,
@@ -121,21 +121,33 @@ def report_of(
         excluded=images.excluded,
         copies=images.copies,
         invalid=int((pairing.before.valid & ~pairing.after.valid).sum()),
-        max_score_difference=max(
-            float(np.abs(answers.scores - pairing.after.outputs[name].scores)[both].max())
-            if both.any()
-            else 0.0
-            for name, answers in pairing.before.outputs.items()
-        ),
+        max_score_difference=_largest_difference(pairing),
         outputs=tuple(told.outputs()),
         classes=tuple(told.classes()),
         groups=tuple(told.groups()),
         flipped=tuple(told.flips()),
-        refused=tuple(
-            Refused(file=_told(images.files[each.file]), frame=each.frame, rule=each.rule)
-            for each in pairing.before.refused
-        ),
+        refused=tuple(_refused(pairing)),
     )
+
+
+def _largest_difference(pairing: Pairing) -> float | None:
+    both = pairing.before.valid & pairing.after.valid
+    if not both.any():
+        return None
+    return max(
+        float(np.abs(answers.scores - pairing.after.outputs[name].scores)[both].max())
+        for name, answers in pairing.before.outputs.items()
+    )
+
+
+def _refused(pairing: Pairing) -> Iterator[Refused]:
+    """Yield what no network was asked, then what neither side could answer."""
+    before = pairing.before
+    for each in before.refused:
+        yield Refused(file=_told(before.files[each.file]), frame=each.frame, rule=each.rule)
+    for row in np.flatnonzero(~pairing.judged).tolist():
+        file, frame = before.files[int(before.file[row])], int(before.frame[row])
+        yield Refused(file=_told(file), frame=frame, rule=before.invalid[row])
 
 
 def judged_classes(output: Output) -> tuple[str, ...]:

@@ -73,7 +73,9 @@ def _report_rows(report: Report, of: str) -> Iterator[Row]:
     runs = f"{drift.backend} {drift.backend_version} on {drift.tier}"
     yield (f"{of}judged", "against", f"{drift.against}, {runs}")
     yield (f"{of}judged", "images", _images(report))
-    yield (f"{of}judged", "largest difference", f"{report.max_score_difference:.2g} in a score")
+    if report.max_score_difference is not None:
+        largest = f"{report.max_score_difference:.2g} in a score"
+        yield (f"{of}judged", "largest difference", largest)
     for check in drift.checks:
         yield (f"{of}checks", check.name, _check(check))
     yield (f"{of}checks", "margins, bounds", _margins(drift.margins))

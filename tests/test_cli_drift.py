@@ -31,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, (name, level) in enumerate(zip(names, LEVELS, strict=True))
     ]
     write_labels(folder / "labels.csv", rows, "file,scores,site")
-    variants = {"near": mean_graph(offset=0.1), "wrong": mean_graph(gain=-8.0)}
+    variants = {"near": mean_graph(offset=0.02), "wrong": mean_graph(gain=-8.0)}
     tiny_bundle(folder, graph=mean_graph(), variants=variants)
     tiny_bundle(folder, "alone", graph=mean_graph())
     return folder
@@ -92,6 +92,15 @@ def test_a_failure_cannot_be_accepted(drift: Any, place: Path) -> None:
 
 def test_no_stamp_leaves_the_passport_alone(drift: Any, place: Path) -> None:
     drift("--precision", "wrong", "--no-stamp")
+    assert passport(place) == ()
+
+
+def test_a_verdict_against_anything_but_fp32_is_shown_and_not_entered(
+    drift: Any, place: Path
+) -> None:
+    said = drift("--precision", "near", "--against", "near", "--json")
+    (report,) = json.loads(said.out)["reports"]
+    assert (report["drift"]["against"], report["drift"]["flips"]) == ("near", 0)
     assert passport(place) == ()
 
 

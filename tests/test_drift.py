@@ -218,6 +218,7 @@ def test_a_candidate_without_valid_answers_fails_by_name(bundle: Bundle, judge: 
     assert report.drift.flips == report.invalid == len(LEVELS)
     assert {flip.after for flip in report.flipped} == {None}
     assert malignant(report).positives.gained == 0
+    assert report.max_score_difference is None
 
 
 def test_what_calibrated_and_copies_do_not_judge(
