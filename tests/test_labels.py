@@ -170,14 +170,14 @@ def test_no_link_leads_out_of_the_folder(read: Read, tmp_path: Path, data: Path)
     assert read("file,scores\nin.png,benign\n").files == ("in.png",)
 
 
-def test_twenty_thousand_rows_take_a_second_or_two(read: Read, data: Path) -> None:
-    count = 20_000
+def test_many_rows_take_no_time_to_speak_of(read: Read, data: Path) -> None:
+    count = 5_000
     for number in range(count):
         (data / f"{number}.png").touch()
     rows = "".join(f"{number}.png,benign,{'AB'[number % 2]}\n" for number in range(count))
     start = time.process_time()
     assert len(read(f"file,scores,site\n{rows}").files) == count
-    assert time.process_time() - start < 4.0  # takes 0.3
+    assert time.process_time() - start < 2.0  # takes 0.1
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
