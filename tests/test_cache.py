@@ -297,7 +297,7 @@ def test_where_engines_are_kept_can_be_said(
 def keeps_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every engine be worth keeping, so that small networks show what large ones do."""
     monkeypatch.setattr(cache_module, "WORTH_NS", 0)
-    monkeypatch.setattr(cache_module, "CHECK_NS_PER_BYTE", 0)
+    monkeypatch.setattr(cache_module, "WORTH_CHECKS", 0)
 
 
 def opened(bundle: Bundle, backend: str, cache: EngineCache) -> Session:
