@@ -16,6 +16,7 @@ X86_TIERS = (
     ("amx", {"amx_tile", "amx_bf16", "amx_int8"}),
     ("avx512-vnni", {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"}),
     ("avx512", {"avx512f", "avx512bw", "avx512vl"}),
+    ("avx2-vnni", {"avx2", "fma", "avx_vnni"}),
     ("avx2", {"avx2", "fma"}),
     ("sse4", {"sse4_1"}),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medge.profiles.device import allowed_cores, allowed_cpus, cpu_name, describe
+from medge.profiles.device import allowed_cores, allowed_cpus, cpu_name, describe, identity
 
 XEON = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -124,6 +124,11 @@ def test_cores_count_siblings_once(tmp_path: Path) -> None:
             "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz",
             "amx",
         ),
+        (
+            {"proc/cpuinfo": "model name: Core\nflags: avx2 fma avx_vnni sse4_1\n"},
+            "Core",
+            "avx2-vnni",
+        ),
         ({"proc/cpuinfo": CORTEX_A78}, "CPU implementer 0x41 part 0xd42", "neon-dot"),
         (
             {"proc/cpuinfo": CORTEX_A78, "proc/device-tree/model": BOARD},
@@ -139,6 +144,28 @@ def test_the_name_and_tier_are_those_that_the_kernel_tells(
     assert (device.name, device.tier) == (name, tier)
     assert cpu_name(tmp_path) == name
     assert set(device.sources) == {"name", "cpus", "cores", "tier"}
+
+
+def test_an_identity_changes_with_what_code_is_built_for_and_with_nothing_else(
+    tmp_path: Path,
+) -> None:
+    def of(name: str, text: str) -> str:
+        return identity(recorded(tmp_path / name, {"proc/cpuinfo": text}))
+
+    xeon = XEON.format(more=" stepping")
+    assert of("a", xeon) == of("b", xeon)
+    assert of("kernel", XEON.format(more=" md_clear flush_l1d")) == of("c", XEON.format(more=""))
+    others = {
+        of("flag", XEON.format(more=" avx512_bf16")),
+        of("maker", xeon.replace("GenuineIntel", "AuthenticAMD")),
+        of("name", xeon.replace("8481C", "8488C")),
+        of("stepping", xeon.replace("vendor_id", "stepping\t: 8\nvendor_id")),
+        of("arm", CORTEX_A78),
+        of("arm revision", CORTEX_A78.replace("CPU part", "CPU revision\t: 9\nCPU part")),
+        of("nothing", ""),
+    }
+    assert len(others | {of("a", xeon)}) == 8
+    assert "avx512-vnni" in of("a", xeon)
 
 
 def test_a_machine_that_tells_nothing_has_a_name_and_no_tier(tmp_path: Path) -> None:
