@@ -260,9 +260,8 @@ def bytes_text(size_bytes: int) -> str:
 
 
 def percent_text(ratio: float) -> str:
-    """Write a part of 1 as percent, with two digits that count: 0.15 %, 12 %."""
-    percent = 100.0 * ratio
-    return f"{percent:.0f} %" if abs(percent) >= 10 or percent == 0 else f"{percent:.2g} %"
+    """Write a part of 1 as percent with three digits: 1.02 % is not within a margin of 1 %."""
+    return f"{100.0 * ratio:.3g} %"
 
 
 def _json(result: Result) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.evidence import Check, Margins
 
-MOST_SHOWN = 20  # flips in a table; JSON has up to 1000
+MOST_SHOWN = 20  # flips in a table of one precision; JSON has up to 1000
+MOST_OF_SEVERAL = 5
 
 
 def drift_object(bundle: Bundle, reports: Sequence[Report], exit_code: int) -> dict[str, Any]:
@@ -50,8 +51,13 @@ def _rows(bundle: Bundle, reports: Sequence[Report]) -> Iterator[Row]:
         yield ("bundle", "warning", "demonstration model, not for clinical use")
     for report in reports:
         yield ("verdict", report.drift.precision, _verdict(report))
+    several = len(reports) > 1
     for report in reports:
-        yield from _report_rows(report, f"{report.drift.precision} " if len(reports) > 1 else "")
+        of = f"{report.drift.precision} " if several else ""
+        yield from _report_rows(report, of)
+        yield from _flip_rows(report, of, MOST_OF_SEVERAL if several else MOST_SHOWN)
+        for rule, count in sorted(Counter(each.rule for each in report.refused).items()):
+            yield (f"{of}refused", rule, f"{count}, not judged")
 
 
 def _verdict(report: Report) -> str:
@@ -89,12 +95,16 @@ def _report_rows(report: Report, of: str) -> Iterator[Row]:
         yield from _class_rows(figures, f"{of}figures")
     for group in report.groups:
         yield (f"{of}groups", f"{group.column} {group.value or '(none)'}", _group(group))
-    for flip in report.flipped[:MOST_SHOWN]:
-        yield (f"{of}flipped", _labels(flip), _flip(flip))
-    if len(report.flipped) > MOST_SHOWN:
-        yield (f"{of}flipped", "more", f"{len(report.flipped) - MOST_SHOWN}; --json has them")
-    for rule, count in sorted(Counter(each.rule for each in report.refused).items()):
-        yield (f"{of}refused", rule, f"{count}, not judged")
+
+
+def _flip_rows(report: Report, of: str, most: int) -> Iterator[Row]:
+    judged = {(figures.output, figures.label) for figures in report.classes if figures.judged}
+    for flip in report.flipped[:most]:
+        yield (f"{of}flipped", _labels(flip), _flip(flip, judged))
+    listed = len(report.flipped)
+    if listed > most:
+        more = max(listed, report.drift.flips) - most
+        yield (f"{of}flipped", "more", f"{more}; --json lists {listed}")
 
 
 def _margins(margins: Margins) -> str:
@@ -173,10 +183,12 @@ def _labels(flip: Flip) -> str:
     return f"{before} → {after}"
 
 
-def _flip(flip: Flip) -> str:
-    """Name the frame, and the probability of what was decided before, on either side."""
+def _flip(flip: Flip, judged: Collection[tuple[str, str]]) -> str:
+    """Name the frame, and the probability that decided on either side."""
     told = flip.file if flip.frame == 0 else f"{flip.file} frame {flip.frame}"
-    label = next(iter((flip.before or ()) + (flip.after or ())), None)
-    if label is not None and flip.scores_before and flip.scores_after:
-        told += f": {flip.scores_before[label]:.3f} → {flip.scores_after[label]:.3f}"
+    labels = (flip.before or ()) + (flip.after or ())
+    # Thresholds are those of judged classes: 0.67 of "normal" explains nothing.
+    label = next((each for each in labels if (flip.output, each) in judged), "".join(labels[:1]))
+    if label and flip.scores_before and flip.scores_after:
+        told += f": {label} {flip.scores_before[label]:.3f} → {flip.scores_after[label]:.3f}"
     return told if flip.truth is None else f"{told}; is {'|'.join(flip.truth) or 'none'}"

@@ -137,7 +137,7 @@ def test_the_table_fits_80_columns_and_lists_twenty_flips(
         line for line in lines if "→" in line and ("benign →" in line or "malignant →" in line)
     ]
     assert len(flips) == 20
-    assert f"{len(LEVELS) - 20}; --json has them" in "\n".join(lines)
+    assert f"{len(LEVELS) - 20}; --json lists {len(LEVELS)}" in "\n".join(lines)
 
 
 def test_output_goes_to_a_file_whole(drift: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medge import console
-from medge.console import Heading, bytes_text, rows_text, writer
+from medge.console import Heading, bytes_text, percent_text, rows_text, writer
 from medge.engine.prediction import Answer, Fault, Result, Timings
 from medge.errors import StorageError
 from medge.output import replacing
@@ -174,3 +174,11 @@ def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
 def test_every_format_on_the_command_line_has_a_writer() -> None:
     for form in console.FORMATS:
         assert drawn(form, result())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.0102, "1.02 %"), (0.01, "1 %"), (0.0, "0 %"), (-0.0059, "-0.59 %"), (1.0, "100 %")],
+)
+def test_percent_keeps_what_tells_a_bound_from_its_margin(ratio: float, text: str) -> None:
+    assert percent_text(ratio) == text
