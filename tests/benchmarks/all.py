@@ -13,6 +13,7 @@ SCRIPTS = (
     "engine_overhead.py",
     "cold_start.py",
     "cine_memory.py",
+    "measuring.py",
 )
 
 
