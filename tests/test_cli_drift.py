@@ -68,6 +68,10 @@ def test_a_failure_exits_8_and_is_in_the_passport_too(drift: Any, place: Path) -
     assert said.code == 8
     (verdict,) = (row["value"] for row in rows if row["part"] == "verdict")
     assert verdict.startswith("fail: flips, sensitivity drop of malignant")
+    # The class that counts is shown, whichever way a decision went.
+    flips = [row["value"] for row in rows if row["part"] == "flipped" and row["what"] != "more"]
+    assert len(flips) == 20
+    assert all(".png: malignant 0." in value and "; is " in value for value in flips)
     assert [entry.verdict for entry in passport(place)] == ["fail"]
 
 
