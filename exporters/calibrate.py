@@ -145,20 +145,28 @@ def observe(
     model: onnx.ModelProto,
     names: Sequence[str],
     pictures: CalibrationSet,
+    extremes: Sequence[str] = (),
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Histogram]:
     """Run every picture once and return what was seen of each tensor.
 
-    Extremes are those of all values; the histogram holds up to 16384 evenly spaced values of each
+    Extremes are those of all values; the histogram holds up to 8192 evenly spaced values of each
     picture. Memory depends on the number of tensors, not on that of the pictures.
+
+    Parameters
+    ----------
+    names
+        Tensors whose values are counted.
+    extremes
+        Tensors of which only the smallest and the largest value are wanted.
 
     Raises
     ------
     UsageError
         Rule ``calibration-not-finite``: a picture gives NaN or Inf in the fp32 network.
     """
-    run = SampledRun(model, names)
-    seen = {name: Histogram() for name in names}
+    run = SampledRun(model, names, extremes)
+    seen = {name: Histogram() for name in (*names, *extremes)}
     count = 0
     for picture in pictures:
         count += 1

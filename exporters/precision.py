@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -27,8 +27,10 @@ class Candidate:
     ----------
     method
         How it was made, in words that the manifest keeps.
+    recipe, ranges
+        What an INT8 graph was made with; None for fp16.
     wide
-        Places of the compute nodes of the folded graph that keep fp32.
+        Places of the compute nodes of the folded graph that an INT8 graph keeps in fp32.
     """
 
     precision: str
@@ -37,6 +39,8 @@ class Candidate:
     opset: int
     narrow_layers: int
     compute_layers: int
+    recipe: Recipe | None = None
+    ranges: Method | None = None
     wide: frozenset[int] = NOTHING
 
 
@@ -89,22 +93,31 @@ class Precisions:
         self.view = GraphView(self.model)
         self._seen: Mapping[str, Histogram] = {}
 
-    def watched(self) -> list[str]:
-        """Return the tensors that must be observed: all that any recipe or fp16 asks about."""
+    def quantizable(self) -> list[str]:
+        """Return the tensors that a recipe makes integers: their values must be counted."""
+        recipes = [recipe for recipes in RECIPES.values() for recipe in recipes]
+        wanted = {name for recipe in recipes for name in recipe.place(self.view, NOTHING).edges}
+        return [name for name in self._floats() if name in wanted]
+
+    def others(self) -> list[str]:
+        """Return all other tensors of float32: their extremes decide where fp16 can be."""
+        wanted = set(self.quantizable())
+        return [name for name in self._floats() if name not in wanted]
+
+    def _floats(self) -> list[str]:
         typed = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
+        values = (*typed.graph.input, *typed.graph.value_info, *typed.graph.output)
         floats = {
             value.name
-            for value in (*typed.graph.value_info, *typed.graph.output)
+            for value in values
             if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
         }
-        made = [name for node in self.view.nodes for name in node.output if name in floats]
-        fed = self.model.graph.input[0]
-        if fed.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
-            made.insert(0, fed.name)
-        return [name for name in made if not self.view.is_constant(name)]
+        computed = [self.model.graph.input[0].name]
+        computed += [name for node in self.view.nodes for name in node.output]
+        return [name for name in computed if name in floats and not self.view.is_constant(name)]
 
     def learn(self, seen: Mapping[str, Histogram]) -> None:
-        """Take what calibration saw of the tensors of ``watched``."""
+        """Take what calibration saw of the tensors ``quantizable`` and ``others``."""
         self._seen = seen
 
     def integer(self, precision: str, recipe: Recipe, method: Method) -> Candidate:
@@ -126,13 +139,13 @@ class Precisions:
         made = insert_qdq(self.model, placement, scales)
         told = f"static INT8: {recipe.told}, {method} ranges, int8 weights by channel"
         if wide:
-            told += f", {len(wide)} layers in fp32"
-        return _candidate(precision, told, made, wide)
+            told += f"; {len(wide)} layers in fp32"
+        return replace(_candidate(precision, told, made), recipe=recipe, ranges=method, wide=wide)
 
     def half(self) -> Candidate:
         """Return the graph in fp16 by casts."""
         made = half_precision(self.model, self._seen)
-        return _candidate("fp16", "fp16 by casts, fp32 where values exceed 512", made, NOTHING)
+        return _candidate("fp16", "fp16 by casts, fp32 where values exceed 512", made)
 
 
 def _known(placement: Placement, seen: Mapping[str, Histogram]) -> Placement:
@@ -141,16 +154,13 @@ def _known(placement: Placement, seen: Mapping[str, Histogram]) -> Placement:
     return Placement(edges, placement.weights, placement.integer_bias)
 
 
-def _candidate(
-    precision: str, method: str, made: onnx.ModelProto, wide: frozenset[int]
-) -> Candidate:
+def _candidate(precision: str, told: str, made: onnx.ModelProto) -> Candidate:
     narrow, compute = count_narrow(made)
     return Candidate(
         precision=precision,
-        method=method,
+        method=told,
         graph=cleaned(made),
         opset=opset_of(made),
         narrow_layers=narrow,
         compute_layers=compute,
-        wide=wide,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
@@ -18,6 +18,9 @@ from medge.engine.golden import pack_golden
 from medge.engine.manifest import GOLDEN, LAYERS, MODEL, VARIANTS, Variant
 from medge.errors import UsageError
 from medge.exporters.histogram import METHODS, Method
+from medge.exporters.journal import Journal
+from medge.exporters.memory import Judge, Memory, Stopwatch
+from medge.exporters.mixed import Found, Means, can_improve, layer_groups, search
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -25,15 +28,12 @@ if TYPE_CHECKING:
     from medge.exporters.calibrate import CalibrationSet
     from medge.exporters.network import Tensor
     from medge.exporters.precision import Candidate, Precisions
+    from medge.exporters.screening import Screen
 
 PRECISIONS = ("fp16", "int8", "int8-cpu", "mixed")
+MIXED = {"int8": "mixed", "int8-cpu": "mixed-cpu"}  # what is searched where full INT8 loses
 AUTO = "auto"
-
-Judge: TypeAlias = Callable[[str, bytes], Sequence[Drift]]
-"""Judges a graph under the name of its precision, on every backend that can run it here."""
-
-Stopwatch: TypeAlias = Callable[[Sequence[bytes]], Sequence[float]]
-"""Runs graphs in turn and returns how long each takes, in any unit that is the same for all."""
+NO_GAIN_RATIO = 0.95  # of fp32's time: a variant that is no faster is no gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,16 @@ class QuantizeRequest:
         Of PRECISIONS. ``mixed`` is searched for only where full INT8 does not pass.
     time_budget_s
         What the search for mixed precision may take.
+    judged_by
+        Digest of all that verdicts depend on but the graph: pictures, labels, margins, runtimes. A
+        search that was stopped goes on where this, the bundle and the calibration are the same.
     """
 
     out: Path
     method: str = AUTO
     precisions: tuple[str, ...] = PRECISIONS
     time_budget_s: float = 600.0
+    judged_by: str = ""
     overwrite: bool = False
 
 
@@ -96,6 +100,11 @@ class _Work:
     progress: Callable[[str], None]
     time_ns: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    journal: Memory = field(init=False)
+
+    def __post_init__(self) -> None:
+        said = [self.bundle.digest, self.pictures.sha256, self.request.judged_by]
+        self.journal = Memory(Journal(said))
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -139,6 +148,7 @@ def quantize_bundle(
     """
     from medge.exporters.calibrate import observe
     from medge.exporters.precision import Precisions
+    from medge.exporters.screening import Screen
 
     check_request(request)
     work = _Work(bundle, pictures, request, judge, stopwatch, progress)
@@ -151,14 +161,19 @@ def quantize_bundle(
             "The graph has no convolution and no matrix product, so no precision would change it.",
         )
     with work.step("calibrate"):
-        precisions.learn(observe(precisions.model, precisions.watched(), pictures))
-    candidates = _candidates(work, precisions)
-    judged: dict[str, tuple[Drift, ...]] = {}
-    for candidate in candidates:
-        if judge is not None:
-            with work.step(f"judge {candidate.precision}"):
-                judged[candidate.precision] = tuple(judge(candidate.precision, candidate.graph))
-    return _written(work, graph, candidates, judged)
+        seen = observe(
+            precisions.model,
+            precisions.quantizable(),
+            pictures,
+            precisions.others() if "fp16" in request.precisions else (),
+        )
+        precisions.learn(seen)
+    screen = Screen(precisions.model, pictures, bundle.manifest)
+    made = [_judged(work, candidate) for candidate in _candidates(work, precisions, screen)]
+    if "mixed" in request.precisions and judge is not None:
+        made += _mixed(work, precisions, screen, made)
+    work.notes += screen.notes
+    return _written(work, graph, made)
 
 
 def check_request(request: QuantizeRequest) -> None:
@@ -178,10 +193,9 @@ def check_request(request: QuantizeRequest) -> None:
         raise UsageError("quantize-method", f"--method is one of {AUTO}, {', '.join(METHODS)}.")
 
 
-def _candidates(work: _Work, precisions: Precisions) -> list[Candidate]:
+def _candidates(work: _Work, precisions: Precisions, screen: Screen) -> list[Candidate]:
     """Make each precision that was asked for, the best of several ways to make it."""
     from medge.exporters.precision import RECIPES
-    from medge.exporters.screening import Screen
 
     request = work.request
     found: list[Candidate] = []
@@ -189,9 +203,8 @@ def _candidates(work: _Work, precisions: Precisions) -> list[Candidate]:
         with work.step("make fp16"):
             found.append(precisions.half())
     methods = METHODS if request.method == AUTO else (cast(Method, request.method),)
-    screen = Screen(precisions.model, work.pictures, work.bundle.manifest)
     for precision, recipes in RECIPES.items():
-        if precision not in request.precisions:
+        if not {precision, "mixed"} & set(request.precisions):
             continue
         with work.step(f"make {precision}"):
             made = [
@@ -200,16 +213,63 @@ def _candidates(work: _Work, precisions: Precisions) -> list[Candidate]:
                 for method in methods
             ]
             found.append(screen.best(made, work.stopwatch))
-    work.notes += screen.notes
     return found
 
 
-def _written(
-    work: _Work,
-    graph: bytes,
-    candidates: Sequence[Candidate],
-    judged: Mapping[str, tuple[Drift, ...]],
-) -> QuantizeReport:
+def _judged(work: _Work, candidate: Candidate) -> Found:
+    judge = work.judge
+    if judge is None:
+        return Found(candidate, ())
+    with work.step(f"judge {candidate.precision}"):
+        return Found(candidate, work.journal.drifts(judge, candidate))
+
+
+def _mixed(
+    work: _Work, precisions: Precisions, screen: Screen, full: Sequence[Found]
+) -> list[Found]:
+    """Search for mixed precision where full INT8 lost decisions."""
+    end = time.monotonic() + work.request.time_budget_s
+    lossy = [one for one in full if one.candidate.recipe is not None and can_improve(one.judged)]
+    found = []
+    for place, one in enumerate(lossy):
+        base = one.candidate
+        # The searches that are still to come get their share of the time.
+        deadline = time.monotonic() + (end - time.monotonic()) / (len(lossy) - place)
+        with work.step(f"search {MIXED[base.precision]}"):
+            better = _search(work, precisions, screen, base, deadline)
+        if better is None:
+            work.notes.append(f"{base.precision}: no layer group in fp32 betters it for certain")
+        else:
+            found.append(better)
+    return found
+
+
+def _search(
+    work: _Work, precisions: Precisions, screen: Screen, base: Candidate, deadline: float
+) -> Found | None:
+    recipe, ranges, judge = base.recipe, base.ranges, work.judge
+    if recipe is None or ranges is None or judge is None:
+        raise ValueError("the search needs an INT8 graph and a judge")
+    name, journal, stopwatch = MIXED[base.precision], work.journal, work.stopwatch
+
+    def make(wide: frozenset[int]) -> Candidate:
+        return precisions.partly(name, recipe, ranges, wide)
+
+    def slower(one: Candidate, other: Candidate) -> float:
+        return journal.ratio(stopwatch, one.graph, other.graph) if stopwatch is not None else 1.0
+
+    means = Means(
+        make=make,
+        errors=lambda candidate: journal.errors(screen, candidate),
+        slower=slower,
+        judge=lambda candidate: journal.drifts(judge, candidate),
+        in_time=lambda: time.monotonic() < deadline,
+        told=lambda said: work.progress(f"{name}: {said}"),
+    )
+    return search(layer_groups(precisions.view), means)
+
+
+def _written(work: _Work, graph: bytes, found: Sequence[Found]) -> QuantizeReport:
     from medge.exporters.variant_golden import variant_golden
 
     bundle, pictures, request = work.bundle, work.pictures, work.request
@@ -218,16 +278,16 @@ def _written(
     variants = [variant for variant in bundle.manifest.variants if variant.name == "fp32"]
     files = {MODEL: graph, LAYERS: bundle.read(LAYERS)}
     made: list[Made] = []
-    for candidate in candidates:
+    for one in found:
+        candidate = one.candidate
         with work.step("golden outputs"):
-            found = variant_golden(candidate.graph, golden, pictures, bundle.manifest)
-        drifts = judged.get(candidate.precision, ())
-        variant = _variant(candidate, found.tolerance, drifts, len(pictures))
-        expected[candidate.precision] = found.outputs
+            own = variant_golden(candidate.graph, golden, pictures, bundle.manifest)
+        variant = _variant(candidate, own.tolerance, one.judged, len(pictures))
+        expected[candidate.precision] = own.outputs
         files[variant.file] = candidate.graph
         variants.append(variant)
-        work.notes += [f"{candidate.precision}: {note}" for note in found.notes]
-        made.append(Made(variant, drifts, len(candidate.graph)))
+        work.notes += [f"{candidate.precision}: {note}" for note in own.notes]
+        made.append(Made(variant, one.judged, len(candidate.graph)))
     files[GOLDEN] = pack_golden(golden.inputs, golden.outputs, expected)
     draft = msgspec.structs.replace(
         bundle.manifest,
@@ -247,10 +307,37 @@ def _written(
         calibration_frames=len(pictures),
         calibration_sha256=pictures.sha256,
         refused=pictures.refused,
-        advice=(),
+        advice=_advice(work, graph, found),
         notes=tuple(work.notes),
         time_ns=work.time_ns,
     )
+
+
+def _advice(work: _Work, graph: bytes, found: Sequence[Found]) -> tuple[str, ...]:
+    """Say what the verdicts mean for this network, where INT8 is no gain."""
+    integer = [one for one in found if one.candidate.recipe is not None]
+    if work.judge is None or not integer:
+        return ()
+    passed = [one for one in integer if any(drift.passed for drift in one.judged)]
+    if not passed:
+        few = not any(can_improve(one.judged) for one in integer)
+        return (
+            ("The pictures are too few for a verdict on INT8. " if few else "")
+            + "No INT8 variant is shown to keep the decisions: bf16 or fp16 is best here, where "
+            "the device computes it, else fp32.",
+        )
+    if work.stopwatch is None:
+        return ()
+    told = []
+    for one in passed:
+        with work.step("time against fp32"):
+            ratio = work.journal.ratio(work.stopwatch, graph, one.candidate.graph)
+        if ratio > NO_GAIN_RATIO:
+            told.append(
+                f"{one.candidate.precision} takes {ratio:.2f} times as long as fp32 here: bf16 or "
+                "fp16 is best for this network, where the device computes it, else fp32."
+            )
+    return tuple(told)
 
 
 def _variant(

@@ -14,7 +14,8 @@ from medge.exporters.network import Tensor
 from medge.profiles.device import allowed_cores
 
 FATAL = 4  # ONNX Runtime's highest log level: its texts must not reach stderr
-SAMPLE = 16384  # values of one tensor and picture
+SAMPLE = 8192  # values of one tensor and picture
+NO_SAMPLE = np.zeros(0, "f4")
 
 
 class SampledRun:
@@ -24,14 +25,18 @@ class SampledRun:
     collecting whole tensors of a picture would need as much memory as the network has layers.
     """
 
-    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, names: Sequence[str], extremes: Sequence[str] = ()
+    ) -> None:
+        """Watch the tensors ``names``, and of the tensors ``extremes`` nothing but these."""
         watched = onnx.ModelProto()
         watched.CopyFrom(model)
         del watched.graph.output[:]
         _add_constants(watched)
-        for place, name in enumerate(names):
-            _watch(watched, name, f"watch.{place}")
-        self._names = list(names)
+        self._names = [*names, *extremes]
+        self._sampled = len(names)
+        for place, name in enumerate(self._names):
+            _watch(watched, name, f"watch.{place}", sampled=place < self._sampled)
         self._fed = model.graph.input[0].name
         onnxruntime = silent_onnxruntime()
         options = onnxruntime.SessionOptions()
@@ -52,10 +57,11 @@ class SampledRun:
 
     def figures(self, picture: Tensor) -> Iterator[tuple[str, float, float, Tensor]]:
         """Yield name, smallest and largest value, and up to SAMPLE values of each tensor."""
-        found = self._session.run(None, {self._fed: picture})
+        found = iter(self._session.run(None, {self._fed: picture}))
         for place, name in enumerate(self._names):
-            low, high, sample = found[3 * place : 3 * place + 3]
-            yield name, float(low), float(high), np.asarray(sample)
+            low, high = float(next(found)), float(next(found))
+            sample = next(found) if place < self._sampled else NO_SAMPLE
+            yield name, low, high, np.asarray(sample)
 
 
 def _add_constants(model: onnx.ModelProto) -> None:
@@ -71,11 +77,21 @@ def _add_constants(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in values.items())
 
 
-def _watch(model: onnx.ModelProto, name: str, place: str) -> None:
-    """Add smallest, largest, and every k-th value, k odd so that columns of pictures take turns."""
+def _watch(model: onnx.ModelProto, name: str, place: str, *, sampled: bool) -> None:
+    """Add smallest and largest; and every k-th value, k odd so that columns take turns."""
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMin", [name], [f"{place}.low"], keepdims=0),
+            helper.make_node("ReduceMax", [name], [f"{place}.high"], keepdims=0),
+        ]
+    )
+    for kind in ("low", "high"):
+        model.graph.output.append(
+            helper.make_tensor_value_info(f"{place}.{kind}", TensorProto.FLOAT, [])
+        )
+    if not sampled:
+        return
     nodes = [
-        helper.make_node("ReduceMin", [name], [f"{place}.low"], keepdims=0),
-        helper.make_node("ReduceMax", [name], [f"{place}.high"], keepdims=0),
         helper.make_node("Reshape", [name, "watch.flat"], [f"{place}.flat"]),
         helper.make_node("Shape", [f"{place}.flat"], [f"{place}.size"]),
         helper.make_node("Div", [f"{place}.size", "watch.room"], [f"{place}.turns"]),
@@ -89,7 +105,6 @@ def _watch(model: onnx.ModelProto, name: str, place: str) -> None:
         ),
     ]
     model.graph.node.extend(nodes)
-    for kind, shape in (("low", []), ("high", []), ("sample", [None])):
-        model.graph.output.append(
-            helper.make_tensor_value_info(f"{place}.{kind}", TensorProto.FLOAT, shape)
-        )
+    model.graph.output.append(
+        helper.make_tensor_value_info(f"{place}.sample", TensorProto.FLOAT, [None])
+    )

@@ -80,7 +80,7 @@ def command(
     from medge.bench.drift import Judge
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.engine.evidence import Margins
-    from medge.exporters.calibrate import read_calibration_set
+    from medge.exporters.calibrate import file_sha256, read_calibration_set
     from medge.exporters.quantize import (
         PRECISIONS,
         QuantizeRequest,
@@ -106,10 +106,9 @@ def command(
         court = None
         if data is not None:
             calibrated = frozenset(pictures.digests)
-            court = _Court(
-                opened,
-                Judge(opened, data, labels, margins, excluded=calibrated, progress=_counted()),
-            )
+            images = Judge(opened, data, labels, margins, excluded=calibrated, progress=_counted())
+            court = _Court(opened, images, "" if labels is None else file_sha256(labels))
+            request = replace(request, judged_by=court.key)
         report = quantize_bundle(
             opened,
             pictures,
@@ -128,10 +127,31 @@ def command(
 class _Court:
     """Judges graphs on every backend here that computes them as they ask."""
 
-    def __init__(self, bundle: Bundle, images: OnImages) -> None:
+    def __init__(self, bundle: Bundle, images: OnImages, labels_sha256: str) -> None:
         self._bundle = bundle
+        self._labels_sha256 = labels_sha256
         self._images = images
         self.left_out: int = images.images.excluded
+
+    @property
+    def key(self) -> str:
+        """Digest of all that a verdict depends on but the graph."""
+        import hashlib
+
+        import msgspec
+
+        from medge.bench.drift import device_tier
+        from medge.engine.backends.presence import installed_version
+
+        files = self._images.images
+        said = [
+            files.digests,
+            self._labels_sha256,
+            msgspec.to_builtins(self._images.margins),
+            device_tier(),
+            [installed_version(backend) for backend in ("onnxruntime", "openvino")],
+        ]
+        return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
     def judge(self, precision: str, model: bytes) -> Sequence[Drift]:
         choices = [
