@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -119,9 +120,9 @@ def told(path: Path) -> Iterator[None]:
         raise known from error
     except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
         raise damaged(path, "SQLite cannot read it") from error
-    except PermissionError as error:
-        raise _unreadable(path) from error
     except OSError as error:
+        if error.errno == errno.EACCES:
+            raise _unreadable(path) from error
         raise _disk(path, error.strerror or type(error).__name__) from error
 
 
