@@ -115,8 +115,10 @@ def test_equal_areas_pass_and_a_clear_loss_fails() -> None:
     assert auc_check("AUC drop", before, -before, positive, 0.005).verdict == "fail"
 
 
-@pytest.mark.parametrize(("positives", "negatives", "missing"), [(9, 30, 1), (0, 3, 17), (9, 9, 2)])
-def test_fewer_than_ten_of_either_kind_say_nothing_of_areas(
+@pytest.mark.parametrize(
+    ("positives", "negatives", "missing"), [(29, 90, 1), (0, 3, 57), (29, 29, 2)]
+)
+def test_fewer_than_thirty_of_either_kind_say_nothing_of_areas(
     positives: int, negatives: int, missing: int
 ) -> None:
     positive = np.arange(positives + negatives) < positives

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from medge.bench.roc import auc, paired_auc
@@ -127,3 +128,29 @@ def test_one_positive_has_no_variance() -> None:
     positive = np.array([True, False, False, False])
     with pytest.raises(ValueError, match="two positive and two negative"):
         paired_auc(np.arange(4.0), np.arange(4.0), positive)
+
+
+def wrong_ratio(positives: int, negatives: int, noise: float, times: int) -> float:
+    """How often the upper bound of the drop lies below the true drop, drawn from two normals.
+
+    Scores are normal, diseased ones 1.5 higher, those after have noise on top: so both areas are
+    known, P(X > Y) = Phi(1.5 / sqrt(2 var)).
+    """
+    random = np.random.default_rng(11)
+    positive = np.arange(positives + negatives) < positives
+    true = norm.cdf(1.5 / np.sqrt(2)) - norm.cdf(1.5 / np.sqrt(2 * (1 + noise**2)))
+    wrong = 0
+    for _ in range(times):
+        before = random.normal(size=len(positive)) + 1.5 * positive
+        after = before + random.normal(0, noise, len(positive))
+        wrong += paired_auc(before, after, positive).bounds(0.95)[1] < true
+    return wrong / times
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3, 1.0])
+def test_bounds_of_thirty_and_thirty_err_about_as_often_as_they_say(noise: float) -> None:
+    assert wrong_ratio(30, 30, noise, times=2000) <= 0.065  # 0.005 of standard error
+
+
+def test_bounds_of_ten_and_ten_do_not() -> None:
+    assert wrong_ratio(10, 10, 0.1, times=500) > 0.1
