@@ -1,0 +1,301 @@
+"""Quantizing gives a new bundle: fp32 untouched, narrower variants with proofs and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from bundles import forge, tiny_bundle, tiny_graph, tiny_manifest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from quantize_kit import judged, pictures, refused
+
+from medge.engine.bundle import open_bundle
+from medge.engine.evidence import Drift
+from medge.engine.select import choose
+from medge.engine.selftest import self_test
+from medge.engine.session import Session
+from medge.errors import BundleError, StorageError, UsageError
+from medge.exporters.calibrate import read_calibration_set
+from medge.exporters.int8_rules import violations
+from medge.exporters.layer_count import count_narrow
+from medge.exporters.plain_session import defined_outputs
+from medge.exporters.precision import RECIPES, Precisions
+from medge.exporters.quantize import QuantizeReport, QuantizeRequest, quantize_bundle
+
+ALL = ("fp16", "int8", "int8-cpu")
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    return pictures(tmp_path / "calibration", 12)
+
+
+def quantized(
+    source: Path, calibration: Path, out: Path, *, precisions: Sequence[str] = ALL, **more: object
+) -> QuantizeReport:
+    with open_bundle(source) as bundle:
+        chosen = read_calibration_set(calibration, bundle.manifest)
+        judge = more.pop("judge", None)
+        stopwatch = more.pop("stopwatch", None)
+        request = QuantizeRequest(out=out, precisions=tuple(precisions), **more)  # type: ignore[arg-type]
+        return quantize_bundle(bundle, chosen, request, judge=judge, stopwatch=stopwatch)  # type: ignore[arg-type]
+
+
+def test_fp32_is_kept_byte_for_byte_and_the_parent_is_named(
+    tmp_path: Path, calibration: Path
+) -> None:
+    source = tiny_bundle(tmp_path)
+    out = tmp_path / "new.medge"
+    quantized(source, calibration, out)
+    with open_bundle(source) as old, open_bundle(out) as new:
+        assert new.read("model.onnx") == old.read("model.onnx")
+        assert new.read("layers.json") == old.read("layers.json")
+        assert new.manifest.parent_sha256 == old.digest
+        assert new.manifest.version == old.manifest.version
+        chosen = read_calibration_set(calibration, old.manifest)
+        assert new.manifest.calibration_sha256 == chosen.sha256
+        assert [variant.name for variant in new.manifest.variants] == ["fp32", *ALL]
+        for variant in new.manifest.variants[1:]:
+            assert "calibrated on 12 pictures" in (variant.method or "")
+            assert (variant.narrow_layers, variant.compute_layers) == (2, 2)
+
+
+@pytest.mark.parametrize("precision", ALL)
+def test_golden_outputs_of_a_variant_are_those_of_onnxs_own_reference(
+    tmp_path: Path, calibration: Path, precision: str
+) -> None:
+    """What ONNX Runtime computes node by node, ONNX's reference evaluator computes too."""
+    out = tmp_path / "new.medge"
+    quantized(tiny_bundle(tmp_path), calibration, out, precisions=[precision])
+    with open_bundle(out) as bundle:
+        golden = bundle.golden()
+        graph = onnx.load_from_string(bundle.read(f"variants/{precision}.onnx"))
+        graph.opset_import[0].version = 19  # the evaluator's first with Q/DQ; they mean the same
+        rows = [
+            ReferenceEvaluator(graph).run(["scores"], {"image": case[None]})[0]
+            for case in golden.inputs["image"]
+        ]
+        found = golden.variants[precision]["scores"]
+        # One step of the last layer's integers: a tie may fall to either side.
+        assert np.abs(np.concatenate(rows) - found).max() < 0.02 * np.abs(found).max()
+        assert np.abs(found - golden.outputs["scores"]).max() > 0  # not fp32 by another name
+
+
+@pytest.mark.parametrize("precision", ALL)
+def test_every_variant_proves_itself_where_it_is_opened(
+    tmp_path: Path, calibration: Path, precision: str
+) -> None:
+    out = tmp_path / "new.medge"
+    quantized(tiny_bundle(tmp_path), calibration, out, precisions=[precision])
+    with open_bundle(out) as bundle:
+        variant = bundle.manifest.variant(precision)
+        assert variant is not None
+        assert variant.golden_tolerance is not None
+        golden = bundle.golden()
+        expected = golden.variants[precision]["scores"]
+        for backend in ("onnxruntime", "openvino"):
+            pytest.importorskip(backend)
+            with Session(bundle, choose(bundle, backend, precision="fp32")) as reference:
+                assert self_test(reference, bundle).cases == golden.cases
+            model = bundle.read(f"variants/{precision}.onnx")
+            with Session(bundle, choose(bundle, backend, precision="fp32"), model) as session:
+                found = [
+                    session.infer({"image": case[None]})["scores"].copy()
+                    for case in golden.inputs["image"]
+                ]
+            gap = np.abs(np.concatenate(found) - expected).max()
+            assert gap <= variant.golden_tolerance
+
+
+def residual_graph() -> onnx.ModelProto:
+    """Two convolutions with BatchNorm and ReLU around a sum, a pool, a join, a linear head."""
+    random = np.random.default_rng(5)
+    node = helper.make_node
+    constants: dict[str, np.ndarray] = {
+        "w1": random.normal(size=(4, 1, 3, 3)).astype("f4"),
+        "w2": random.normal(size=(4, 4, 3, 3)).astype("f4") / 4,
+        "w3": random.normal(size=(4, 8, 1, 1)).astype("f4") / 4,
+        "head": random.normal(size=(4, 2)).astype("f4"),
+    }
+    for name in ("n1", "n2"):
+        constants |= {f"{name}.{p}": random.uniform(0.5, 1.5, 4).astype("f4") for p in "gbmv"}
+    norm = lambda name, read, made: node(  # noqa: E731
+        "BatchNormalization", [read, *(f"{name}.{p}" for p in "gbmv")], [made], name
+    )
+    nodes = [
+        node("Conv", ["image", "w1"], ["c1"], "conv1", pads=[1, 1, 1, 1]),
+        norm("n1", "c1", "b1"),
+        node("Relu", ["b1"], ["r1"], "relu1"),
+        node("Conv", ["r1", "w2"], ["c2"], "conv2", pads=[1, 1, 1, 1]),
+        norm("n2", "c2", "b2"),
+        node("Add", ["b2", "r1"], ["s"], "sum"),
+        node("Relu", ["s"], ["r2"], "relu2"),
+        node("Concat", ["r1", "r2"], ["j"], "join", axis=1),
+        node("MaxPool", ["j"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["p", "w3"], ["c3"], "conv3"),
+        node("Relu", ["c3"], ["r3"], "relu3"),
+        node("GlobalAveragePool", ["r3"], ["g"], "mean"),
+        node("Flatten", ["g"], ["f"], "flat"),
+        node("Gemm", ["f", "head"], ["scores"], "head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "residual",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def learnt(graph: bytes, folder: Path) -> Precisions:
+    from medge.exporters.calibrate import observe
+
+    precisions = Precisions(graph)
+    chosen = read_calibration_set(folder, tiny_manifest())
+    names = [*precisions.quantizable(), *precisions.others()]
+    precisions.learn(observe(precisions.model, names, chosen))
+    return precisions
+
+
+def test_int8_is_legal_for_tensorrt_and_int8_cpu_is_not(calibration: Path) -> None:
+    precisions = learnt(residual_graph().SerializeToString(), calibration)
+    (sparse,) = RECIPES["int8"]
+    legal = precisions.integer("int8", sparse, "minmax")
+    assert violations(onnx.load_from_string(legal.graph)) == ()
+    assert (legal.narrow_layers, legal.compute_layers) == (4, 4)
+    for recipe in RECIPES["int8-cpu"]:
+        other = precisions.integer("int8-cpu", recipe, "minmax")
+        assert {v.rule for v in violations(onnx.load_from_string(other.graph))} >= {"type"}
+
+
+def test_batchnorm_is_in_the_convolution_and_one_branch_of_the_sum_is_quantised(
+    calibration: Path,
+) -> None:
+    precisions = learnt(residual_graph().SerializeToString(), calibration)
+    (sparse,) = RECIPES["int8"]
+    model = onnx.load_from_string(precisions.integer("int8", sparse, "minmax").graph)
+    kinds = [node.op_type for node in model.graph.node]
+    assert "BatchNormalization" not in kinds
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    (add,) = (node for node in model.graph.node if node.op_type == "Add")
+    assert sorted(makers[name] for name in add.input) == ["Conv", "DequantizeLinear"]
+    # image, r1 (read by conv2 and the sum through one pair), pool, flat: four pairs.
+    assert kinds.count("QuantizeLinear") == 4
+
+
+def test_layers_kept_wide_have_plain_weights_and_the_others_stay_narrow(calibration: Path) -> None:
+    precisions = learnt(residual_graph().SerializeToString(), calibration)
+    layers = precisions.view.weighted_nodes()
+    for recipe in (*RECIPES["int8"], *RECIPES["int8-cpu"]):
+        made = precisions.partly("mixed", recipe, "minmax", frozenset(layers[:2]))
+        assert count_narrow(onnx.load_from_string(made.graph)) == (2, 4)
+        assert made.wide == frozenset(layers[:2])
+
+
+@pytest.mark.parametrize("name", ["int8", "int8-cpu"])
+def test_quantised_outputs_are_near_those_of_fp32(calibration: Path, name: str) -> None:
+    precisions = learnt(residual_graph().SerializeToString(), calibration)
+    chosen = list(read_calibration_set(calibration, tiny_manifest()))
+    plain = defined_outputs(residual_graph().SerializeToString(), chosen, tiny_manifest())
+    for recipe in RECIPES[name]:
+        graph = precisions.integer(name, recipe, "minmax").graph
+        found = defined_outputs(graph, chosen, tiny_manifest())
+        error = np.abs(found["scores"] - plain["scores"]).max()
+        assert 0 < error < 0.05 * np.abs(plain["scores"]).max()
+
+
+def test_fp16_keeps_inputs_outputs_and_large_values_in_fp32(calibration: Path) -> None:
+    """A layer that multiplies by a thousand meets values beyond 512 and stays as it is."""
+    weights = {"head.w": np.full((4, 2), 1000.0, "f4")}
+    precisions = learnt(tiny_graph(weights=weights), calibration)
+    model = onnx.load_from_string(precisions.half().graph)
+    assert count_narrow(model) == (1, 2)
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.elem_type == TensorProto.FLOAT
+    types = {t.name: t.data_type for t in model.graph.initializer}
+    assert types["head.w"] == TensorProto.FLOAT
+    assert types["conv.w.half"] == TensorProto.FLOAT16
+
+
+def test_a_judge_sees_every_graph_and_its_word_is_in_the_manifest(
+    tmp_path: Path, calibration: Path
+) -> None:
+    flips = {"fp16": 0, "int8": 3, "int8-cpu": 40}
+    seen = []
+
+    def judge(precision: str, graph: bytes) -> list[Drift]:
+        seen.append((precision, graph))
+        return [judged(precision, flips[precision])]
+
+    out = tmp_path / "new.medge"
+    report = quantized(tiny_bundle(tmp_path), calibration, out, judge=judge)
+    with open_bundle(out) as bundle:
+        for precision, graph in seen:
+            variant = bundle.manifest.variant(precision)
+            assert variant is not None
+            assert bundle.read(variant.file) == graph
+            assert variant.drift == judged(precision, flips[precision])
+    verdicts = {made.variant.name: made.judged[0].verdict for made in report.made}
+    assert verdicts == {"fp16": "pass", "int8": "pass", "int8-cpu": "fail"}
+
+
+def test_without_a_judge_nothing_claims_a_verdict(tmp_path: Path, calibration: Path) -> None:
+    out = tmp_path / "new.medge"
+    quantized(tiny_bundle(tmp_path), calibration, out)
+    with open_bundle(out) as bundle:
+        assert all(variant.drift is None for variant in bundle.manifest.variants)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"precisions": ["int4"]}, "precisions"),
+        ({"precisions": []}, "precisions"),
+        ({"method": "guess"}, "quantize-method"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused_before_any_work(
+    tmp_path: Path, calibration: Path, options: dict[str, object], rule: str
+) -> None:
+    with refused(UsageError, rule):
+        quantized(tiny_bundle(tmp_path), calibration, tmp_path / "new.medge", **options)  # type: ignore[arg-type]
+
+
+def test_what_is_there_is_replaced_only_when_told(tmp_path: Path, calibration: Path) -> None:
+    source = tiny_bundle(tmp_path)
+    with refused(StorageError, "exists"):
+        quantized(source, calibration, source)
+    quantized(source, calibration, source, precisions=["int8"], overwrite=True)
+    with open_bundle(source) as bundle:
+        assert bundle.manifest.variant("int8") is not None
+
+
+def test_old_opsets_are_refused(tmp_path: Path, calibration: Path) -> None:
+    model = onnx.load_from_string(tiny_graph())
+    model.opset_import[0].version = 12
+    source = tiny_bundle(tmp_path, graph=model.SerializeToString())
+    with refused(BundleError, "variant-opset"):
+        quantized(source, calibration, tmp_path / "new.medge")
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, calibration: Path) -> None:
+    source = tiny_bundle(tmp_path)
+    weights = {"conv.w": np.full((4, 1, 3, 3), np.nan, "f4")}
+    forge(source, "model.onnx", tiny_graph(weights=weights))
+    with refused(BundleError, "weights-not-finite"):
+        quantized(source, calibration, tmp_path / "new.medge")
+
+
+def test_equal_pictures_give_equal_bundles(tmp_path: Path, calibration: Path) -> None:
+    source = tiny_bundle(tmp_path)
+    digests = {
+        quantized(source, calibration, tmp_path / f"{name}.medge").digest for name in ("a", "b")
+    }
+    assert len(digests) == 1
