@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from medge.engine.prediction import INVALID_RULES, Answer, Fault, Result, Status
 from medge.errors import InputError, MedgeError, UsageError
 
 if TYPE_CHECKING:
+    from medge.engine.backends import Tensor
     from medge.engine.bundle import Bundle
     from medge.engine.frames.frame import Context, Window
     from medge.engine.frames.study import Asked, Study
@@ -69,6 +69,7 @@ class Classifier:
     """A bundle ready to run on this device; use it as a context manager or close it.
 
     Not thread-safe: the input tensor and the runtime's buffers are reused from frame to frame.
+    ``medge.engine.pipeline`` uses all streams at once.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, session: Session, tested: SelfTest) -> None:
@@ -77,7 +78,7 @@ class Classifier:
         self.session = session
         self.tested = tested
         self._placement = {name: round(n, 4) for name, n in tested.placement.shares.items()}
-        self._feed = Feed(bundle.manifest)
+        self.feed = Feed(bundle.manifest)
 
     def run(
         self,
@@ -116,7 +117,7 @@ class Classifier:
                     context=context,
                 )
 
-            return [self._judge(ARRAY, fed) for fed in self._feed.study(opener)]
+            return [self._judge(ARRAY, fed) for fed in self.feed.study(opener)]
         if window is not None or inverted or bits_stored is not None or context is not None:
             raise UsageError(
                 "array-options",
@@ -127,16 +128,34 @@ class Classifier:
 
     def stream(self, path: Path, asked: Asked | None = None) -> Iterator[Result]:
         """Judge the frames of one file as they are read; a bad file gives one refused Result."""
-        return (self._judge(str(path), fed) for fed in self._feed.file(path, asked))
+        return (self._judge(str(path), fed) for fed in self.feed.file(path, asked))
 
-    def failed(self, path: Path, error: Exception) -> Result:
-        """Tell what stopped a file as a Result.
+    def judge_all(self, paths: Iterable[Path], asked: Asked) -> Generator[Result]:
+        """Judge every frame of every file, as fast as the choice allows; close what this returns.
+
+        With one stream and a batch of one each result is there before the next frame is read. With
+        more, one thread reads and prepares and the streams infer. A file that fails, and a frame
+        that is refused, stop no other.
+        """
+        if self.choice.streams > 1 or self.choice.batch > 1:
+            from medge.engine.pipeline import Pipeline
+
+            yield from Pipeline(self).judge(paths, asked)
+            return
+        for path in paths:
+            try:
+                yield from self.stream(path, asked)
+            except Exception as error:  # told with its exit code, never hidden
+                yield self.failed(path, error)
+
+    def failed(self, path: Path, error: Exception, frame: int | None = None) -> Result:
+        """Tell what stopped a file, or one frame of it, as a Result.
 
         A bug of medge is told by its class and place, never by its text, which may hold data.
         """
         if isinstance(error, MedgeError):
             fault = Fault(rule=error.rule, exit_code=error.exit_code, message=error.message)
-            return self._result(str(path), None, "failed", Timings(), fault=fault)
+            return self._result(str(path), frame, "failed", Timings(), fault=fault)
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -146,12 +165,12 @@ class Classifier:
             exit_code=MedgeError.exit_code,
             message=f"{type(error).__name__}{place}. This is a fault of medge; please report it.",
         )
-        return self._result(str(path), None, "failed", Timings(), fault=fault)
+        return self._result(str(path), frame, "failed", Timings(), fault=fault)
 
     @property
     def wants_gray(self) -> bool:
         """Whether luminance is all that the bundle looks at."""
-        return self._feed.wants_gray
+        return self.feed.wants_gray
 
     def close(self) -> None:
         """Release the runtime and the bundle."""
@@ -169,28 +188,46 @@ class Classifier:
     ) -> None:
         self.close()
 
-    def _judge(self, file: str, fed: Fed) -> Result:
-        """Judge one frame; every stage that was reached has its time."""
-        if fed.fault is not None:
-            return self._refused(file, fed, fed.fault, _timings(fed.times_ns))
-        clock = [time.perf_counter_ns()]
+    def told(
+        self,
+        file: str,
+        fed: Fed,
+        found: Mapping[str, Tensor] | InputError,
+        infer_ns: int = 0,
+    ) -> Result:
+        """Tell what the network found in a frame, or why it was refused, as a Result.
+
+        ``found`` is the outputs for this frame alone; ``infer_ns`` what they took, in a batch this
+        frame's part of it.
+        """
+        if isinstance(found, InputError):
+            return self._refused(file, fed, found, _timings(fed.times_ns, infer_ns))
+        start = time.perf_counter_ns()
         try:
-            outputs = self.session.infer(fed.feeds)
-            clock.append(time.perf_counter_ns())
             # What a backend without a network returns must not look like a prediction.
-            answers = decide(outputs, 0, self.bundle.manifest) if self.session.answers else ()
-            clock.append(time.perf_counter_ns())
+            answers = decide(found, 0, self.bundle.manifest) if self.session.answers else ()
         except InputError as error:
-            clock.append(time.perf_counter_ns())
-            return self._refused(file, fed, error, _timings(fed.times_ns, clock))
+            return self._refused(file, fed, error, _timings(fed.times_ns, infer_ns, _since(start)))
         return self._result(
             file,
             fed.frame,
             _status(answers, unscoped=fed.unscoped),
-            _timings(fed.times_ns, clock),
+            _timings(fed.times_ns, infer_ns, _since(start)),
             answers=answers,
             notes=fed.notes,
         )
+
+    def _judge(self, file: str, fed: Fed) -> Result:
+        """Judge one frame; every stage that was reached has its time."""
+        if fed.fault is not None:
+            return self.told(file, fed, fed.fault)
+        start = time.perf_counter_ns()
+        found: Mapping[str, Tensor] | InputError
+        try:
+            found = self.session.infer(fed.feeds)
+        except InputError as error:
+            found = error
+        return self.told(file, fed, found, _since(start))
 
     def _refused(self, file: str, fed: Fed, error: InputError, timings: Timings) -> Result:
         fault = Fault(rule=error.rule, exit_code=error.exit_code, message=error.message)
@@ -237,14 +274,17 @@ def _status(answers: tuple[Answer, ...], *, unscoped: bool) -> Status:
     return "unscoped" if unscoped else "ok"
 
 
-def _timings(fed_ns: tuple[int, ...], clock: Sequence[int] = ()) -> Timings:
-    """Name the gaps between clock readings; stages that were not reached stay 0."""
-    gaps = [*fed_ns, *(after - before for before, after in pairwise(clock))]
-    gaps += [0] * (5 - len(gaps))
+def _since(start: int) -> int:
+    return time.perf_counter_ns() - start
+
+
+def _timings(fed_ns: tuple[int, ...], infer_ns: int = 0, decide_ns: int = 0) -> Timings:
+    """Name the times; stages that were not reached stay 0."""
+    read_ns, decode_ns, prepare_ns = (*fed_ns, 0, 0)[:3]
     return Timings(
-        read_ns=gaps[0],
-        decode_ns=gaps[1],
-        prepare_ns=gaps[2],
-        infer_ns=gaps[3],
-        decide_ns=gaps[4],
+        read_ns=read_ns,
+        decode_ns=decode_ns,
+        prepare_ns=prepare_ns,
+        infer_ns=infer_ns,
+        decide_ns=decide_ns,
     )

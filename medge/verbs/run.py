@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -88,8 +88,8 @@ def _judge_all(
 
     worst = 0
     sink.start()
-    for path in find(study, sys.stdin):
-        for result in _contained(classifier, path, asked):
+    with closing(classifier.judge_all(find(study, sys.stdin), asked)) as results:
+        for result in results:
             sink.row(result)
             said.progress(result)
             if result.fault is not None:
@@ -106,14 +106,6 @@ def _judge_all(
 def _worse(one: int, other: int) -> int:
     """Return the code to tell: a bug hides neither behind a runtime (5) nor behind a file (3)."""
     return BUG if BUG in (one, other) else max(one, other)
-
-
-def _contained(classifier: Classifier, path: Path, asked: Asked) -> Iterator[Result]:
-    """Judge one file; a bug or a failing runtime is told as such and does not stop the others."""
-    try:
-        yield from classifier.stream(path, asked)
-    except Exception as error:  # told with its exit code, never hidden
-        yield classifier.failed(path, error)
 
 
 class _Talk:
