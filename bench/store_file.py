@@ -206,7 +206,9 @@ def _prepare(path: Path, connection: sqlite3.Connection, ladder: Sequence[Step])
 
 def _known(path: Path, said: str) -> StorageError | None:
     """Return medge's error for SQLite's text, None for one that only a bug can bring about."""
-    if said.startswith(_DAMAGED) or said.endswith("already exists"):  # a step that was taken before
+    # Python 3.10 says nothing where SQLite quotes bytes that are no text. What exists already is a
+    # step that was taken before, so that the version is not what was written.
+    if not said or said.startswith(_DAMAGED) or said.endswith("already exists"):
         return damaged(path, "SQLite cannot read it")
     if said.startswith(("database or disk is full", "disk I/O error")):
         return _disk(path, "the disk is full or failed")

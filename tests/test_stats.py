@@ -30,6 +30,7 @@ Series = npt.NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], tuple[Series, Series, Series]]  # shared, A's, B's
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 10**12), min_size=1, max_size=300),
     st.integers(1, 1000).map(lambda thousandths: thousandths / 1000),
