@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
 
 UNTRAINED = "(untrained, random weights"  # how an export marks an architecture without training
-
-
 PASS_BYTES = 1 << 28  # of the graphs that are loaded at the same time
 
 
