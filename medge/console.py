@@ -265,9 +265,14 @@ def percent_text(ratio: float) -> str:
 
 
 def _json(result: Result) -> str:
+    """Return a result as JSON, which is UTF-8: other bytes of a file's name become ``\\xff``."""
     import msgspec
 
-    return msgspec.json.encode(result).decode()
+    try:
+        return msgspec.json.encode(result).decode()
+    except UnicodeEncodeError:
+        file = os.fsencode(result.file).decode("utf-8", "backslashreplace")
+        return msgspec.json.encode(msgspec.structs.replace(result, file=file)).decode()
 
 
 def _cells(result: Result) -> tuple[str, ...]:

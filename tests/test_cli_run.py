@@ -188,6 +188,8 @@ def test_a_file_name_that_is_not_utf8_is_told_as_it_is(
     made.make(odd)
     for form in ("table", "csv", "md"):
         assert typed("run", odd, "--bundle", bundle, "--format", form).code == 0
+    (row,) = objects(typed("run", odd, "--bundle", bundle, "--format", "jsonl").out)
+    assert row["file"] == f"{tmp_path}/\\xff.dcm"  # JSON is UTF-8, whatever a disk holds
 
 
 def test_the_null_backend_predicts_nothing_and_says_so(
