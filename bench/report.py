@@ -326,8 +326,8 @@ class _Told:
 
 
 def _told(path: Path) -> str:
-    """Return a path as text; bytes that are no UTF-8 become replacement characters."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    """Return a path as text; bytes that are no UTF-8 are told as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _named(chosen: Flags, output: Output) -> tuple[str, ...]:

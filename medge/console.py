@@ -265,7 +265,7 @@ def percent_text(ratio: float) -> str:
 
 
 def _json(result: Result) -> str:
-    """Return a result as JSON, which is UTF-8: other bytes of a file's name become ``\\xff``."""
+    """Return a result as JSON, which is UTF-8: other bytes of a name are told as escapes."""
     import msgspec
 
     try:
