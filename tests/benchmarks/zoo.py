@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-DEMONSTRATIONS = ("breast-ultrasound", "chest-x-ray")
 MEDGE = Path(sys.executable).with_name("medge")
 
 
@@ -40,8 +39,10 @@ def bundles(zoo: Path) -> Iterator[tuple[str, str, Path]]:
     """Yield name, bundle and the folder of its pictures."""
     for path in sorted(zoo.glob("*.medge")):
         yield path.stem, str(path), zoo
-    for name in DEMONSTRATIONS:
-        yield name, name, zoo / name
+    # The chest demonstration learned from some of the zoo's pictures; its own validation split has
+    # too few without pneumonia to bound anything at 1 %.
+    yield "chest-x-ray", "chest-x-ray", zoo
+    yield "breast-ultrasound", "breast-ultrasound", zoo / "breast-ultrasound"
 
 
 def row(name: str, bundle: str, data: Path, out: Path) -> Iterator[str]:
