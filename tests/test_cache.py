@@ -16,11 +16,13 @@ from hostile.damaged_cache import DAMAGES, run_cases
 from narrow_graphs import golden_image, int8_graph, narrow_bundle
 
 from medge.engine import cache as cache_module
+from medge.engine import select
 from medge.engine.backends import EngineError
 from medge.engine.backends.ort import OnnxRuntime
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.cache import EngineCache, EngineFacts, cache_folder
-from medge.engine.select import choose
+from medge.engine.classify import open_classifier
+from medge.engine.select import Choice, choose
 from medge.engine.selftest import open_proven
 from medge.engine.session import Session
 from medge.errors import GateError, StorageError
@@ -413,6 +415,20 @@ def test_a_strict_cache_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="MEDGE_HOME") as caught:
         cache.keep(FACTS, b"engine", LONG_NS)
     assert (caught.value.rule, caught.value.exit_code) == ("cache-write", 6)
+
+
+@pytest.mark.usefixtures("keeps_all")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_only_what_was_compiled_is_kept_and_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    path = narrow_bundle(tmp_path, "int8", int8_graph())
+    choice = Choice("onnxruntime", "cpu", "int8", "fp32", 1, sealed=sealed)
+    monkeypatch.setattr(select, "choose", lambda *_, **__: choice)
+    for again in (False, True):
+        with open_classifier(path) as classifier:
+            assert classifier.session.from_cache == (sealed and again)
+    assert cache_folder().exists() == sealed
 
 
 @pytest.mark.usefixtures("keeps_all")

@@ -108,8 +108,9 @@ class OnnxRuntime:
         return placement_of(self._profile or b"", PROVIDER)
 
     def engine(self) -> bytes | None:
-        """See Backend.engine."""
-        return self._engine
+        """See Backend.engine; handed over once, because it is as large as the network."""
+        engine, self._engine = self._engine, None
+        return engine
 
     def close(self) -> None:
         """See Backend.close."""
