@@ -75,6 +75,19 @@ def dense_placement(view: GraphView, wide: frozenset[int] = frozenset()) -> Plac
     return _placement({name: found for name, found in edges.items() if found}, narrow)
 
 
+def joined_placement(view: GraphView, wide: frozenset[int] = frozenset()) -> Placement:
+    """Return the dense placement without Q behind joins.
+
+    Where the operands of a join share a scale, its output is on the same grid already. OpenVINO
+    moves a Q that stands there to every operand: 656 more operations in a DenseNet-121, whose
+    features are joined 58 times. ONNX Runtime needs that Q to join integers.
+    """
+    dense = dense_placement(view, wide)
+    joins = {node.output[0] for node in view.nodes if node.op_type == "Concat"}
+    edges = {name: found for name, found in dense.edges.items() if name not in joins}
+    return Placement(edges, dense.weights, dense.integer_bias)
+
+
 def same_scale(view: GraphView, placement: Placement) -> list[list[str]]:
     """Return groups of tensors that joins and pools make parts of each other.
 

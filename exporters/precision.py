@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import onnx
 
@@ -13,10 +14,16 @@ from medge.exporters.graph_view import GraphView
 from medge.exporters.half import half_precision
 from medge.exporters.histogram import Histogram, Method
 from medge.exporters.layer_count import count_narrow
-from medge.exporters.placing import dense_placement, same_scale, sparse_placement
+from medge.exporters.placing import (
+    dense_placement,
+    joined_placement,
+    same_scale,
+    sparse_placement,
+)
 from medge.exporters.qdq import Grid, Placement, insert_qdq, scale_of
 
 NOTHING: frozenset[int] = frozenset()
+Place: TypeAlias = Callable[[GraphView, frozenset[int]], Placement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +57,41 @@ class Recipe:
 
     name: str
     grid: Grid
-    place: Callable[[GraphView, frozenset[int]], Placement]
-    joined: bool  # whether operands of a join share a scale, so that nothing is rounded twice
+    place: Place
     told: str
+    scales_of: Place | None = None  # the placement whose joins share a scale; None: none does
 
 
 SPARSE = Recipe(
     "sparse",
     "int8",
     sparse_placement,
-    joined=False,
     told="symmetric int8 at the inputs of layers and at one branch of sums",
 )
 DENSE = Recipe(
     "dense",
     "uint8",
     dense_placement,
-    joined=True,
+    scales_of=dense_placement,
     told="uint8 from layer to layer",
 )
 SPARSE_UINT8 = Recipe(
     "sparse-uint8",
     "uint8",
     sparse_placement,
-    joined=False,
     told="uint8 at the inputs of layers and at one branch of sums",
 )
-RECIPES: Mapping[str, tuple[Recipe, ...]] = {"int8": (SPARSE,), "int8-cpu": (DENSE, SPARSE_UINT8)}
+JOINED = Recipe(
+    "joined",
+    "uint8",
+    joined_placement,
+    scales_of=dense_placement,
+    told="uint8 from layer to layer, joins of one scale",
+)
+RECIPES: Mapping[str, tuple[Recipe, ...]] = {
+    "int8": (SPARSE,),
+    "int8-cpu": (DENSE, JOINED, SPARSE_UINT8),
+}
 
 
 class Precisions:
@@ -120,6 +135,14 @@ class Precisions:
         """Take what calibration saw of the tensors ``quantizable`` and ``others``."""
         self._seen = seen
 
+    def recipes(self, precision: str) -> tuple[Recipe, ...]:
+        """Return the ways to make a precision of this graph that differ from each other."""
+        found: dict[object, Recipe] = {}
+        for recipe in RECIPES[precision]:
+            edges = recipe.place(self.view, NOTHING).edges
+            found.setdefault((recipe.grid, frozenset(edges.items())), recipe)
+        return tuple(found.values())
+
     def integer(self, precision: str, recipe: Recipe, method: Method) -> Candidate:
         """Return the graph with every layer that can be INT8 in INT8."""
         return self.partly(precision, recipe, method, NOTHING)
@@ -129,18 +152,30 @@ class Precisions:
     ) -> Candidate:
         """Return the graph in INT8 but for some compute nodes, which keep fp32."""
         placement = _known(recipe.place(self.view, wide), self._seen)
-        ranges = {name: self._seen[name].range(method) for name in placement.edges}
-        if recipe.joined:
-            for group in same_scale(self.view, placement):
-                low = min(ranges[name][0] for name in group)
-                high = max(ranges[name][1] for name in group)
-                ranges |= dict.fromkeys(group, (low, high))
-        scales = {name: scale_of(low, high, recipe.grid) for name, (low, high) in ranges.items()}
+        ranges = self._ranges(recipe, method, wide, placement)
+        scales = {name: scale_of(*ranges[name], recipe.grid) for name in placement.edges}
         made = insert_qdq(self.model, placement, scales)
         told = f"static INT8: {recipe.told}, {method} ranges, int8 weights by channel"
         if wide:
             told += f"; {len(wide)} layers in fp32"
         return replace(_candidate(precision, told, made), recipe=recipe, ranges=method, wide=wide)
+
+    def _ranges(
+        self, recipe: Recipe, method: Method, wide: frozenset[int], placement: Placement
+    ) -> dict[str, tuple[float, float]]:
+        """Return the range of every quantised tensor; tensors that are joined share theirs."""
+        shared = placement
+        if recipe.scales_of is not None:
+            shared = _known(recipe.scales_of(self.view, wide), self._seen)
+        ranges = {
+            name: self._seen[name].range(method) for name in {*placement.edges, *shared.edges}
+        }
+        if recipe.scales_of is not None:
+            for group in same_scale(self.view, shared):
+                low = min(ranges[name][0] for name in group)
+                high = max(ranges[name][1] for name in group)
+                ranges |= dict.fromkeys(group, (low, high))
+        return ranges
 
     def half(self) -> Candidate:
         """Return the graph in fp16 by casts."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -182,8 +183,14 @@ def check_request(request: QuantizeRequest) -> None:
     Raises
     ------
     UsageError
-        Rule ``precisions`` or ``quantize-method``, or those of ``check_place``.
+        Rule ``export-packages``, ``precisions`` or ``quantize-method``, or those of
+        ``check_place``.
     """
+    if not any(metadata.distributions(name="onnx")):
+        raise UsageError(
+            "export-packages",
+            'Quantizing needs the package onnx: python -m pip install "medge[export]"',
+        )
     check_place(request.out, overwrite=request.overwrite)
     if set(request.precisions) - set(PRECISIONS) or not request.precisions:
         raise UsageError(
@@ -203,13 +210,13 @@ def _candidates(work: _Work, precisions: Precisions, screen: Screen) -> list[Can
         with work.step("make fp16"):
             found.append(precisions.half())
     methods = METHODS if request.method == AUTO else (cast(Method, request.method),)
-    for precision, recipes in RECIPES.items():
+    for precision in RECIPES:
         if not {precision, "mixed"} & set(request.precisions):
             continue
         with work.step(f"make {precision}"):
             made = [
                 precisions.integer(precision, recipe, method)
-                for recipe in recipes
+                for recipe in precisions.recipes(precision)
                 for method in methods
             ]
             found.append(screen.best(made, work.stopwatch))

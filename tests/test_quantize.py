@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from bundles import forge, tiny_bundle, tiny_graph, tiny_manifest
+from command_line import Typed
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from quantize_kit import judged, pictures, refused
 
 from medge.engine.bundle import open_bundle
 from medge.engine.evidence import Drift
+from medge.engine.passport import read_passport
 from medge.engine.select import choose
 from medge.engine.selftest import self_test
 from medge.engine.session import Session
@@ -24,7 +28,12 @@ from medge.exporters.int8_rules import violations
 from medge.exporters.layer_count import count_narrow
 from medge.exporters.plain_session import defined_outputs
 from medge.exporters.precision import RECIPES, Precisions
-from medge.exporters.quantize import QuantizeReport, QuantizeRequest, quantize_bundle
+from medge.exporters.quantize import (
+    QuantizeReport,
+    QuantizeRequest,
+    check_request,
+    quantize_bundle,
+)
 
 ALL = ("fp16", "int8", "int8-cpu")
 
@@ -268,6 +277,14 @@ def test_requests_that_make_no_sense_are_refused_before_any_work(
         quantized(tiny_bundle(tmp_path), calibration, tmp_path / "new.medge", **options)  # type: ignore[arg-type]
 
 
+def test_without_onnx_the_command_that_installs_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.distributions", lambda **_: iter(()))
+    with refused(UsageError, "export-packages"):
+        check_request(QuantizeRequest(out=tmp_path / "new.medge"))
+
+
 def test_what_is_there_is_replaced_only_when_told(tmp_path: Path, calibration: Path) -> None:
     source = tiny_bundle(tmp_path)
     with refused(StorageError, "exists"):
@@ -299,3 +316,59 @@ def test_equal_pictures_give_equal_bundles(tmp_path: Path, calibration: Path) ->
         quantized(source, calibration, tmp_path / f"{name}.medge").digest for name in ("a", "b")
     }
     assert len(digests) == 1
+
+
+def labelled(folder: Path, count: int) -> tuple[Path, Path]:
+    """Pictures to judge on, and what is to be seen on them."""
+    data = pictures(folder / "judge", count, seed=7)
+    names = sorted(path.name for path in data.iterdir())
+    rows = [f"{name},{('benign', 'malignant')[i % 2]}" for i, name in enumerate(names)]
+    labels = folder / "judge.csv"
+    labels.write_text("\n".join(["file,scores", *rows]), encoding="utf-8")
+    return data, labels
+
+
+def test_the_verb_writes_judges_and_stamps(tmp_path: Path, calibration: Path, typed: Typed) -> None:
+    source = tiny_bundle(tmp_path)
+    out = tmp_path / "new.medge"
+    data, labels = labelled(tmp_path, 40)
+    copied = data / "also-calibrates.png"
+    copied.write_bytes(next(calibration.iterdir()).read_bytes())
+    labels.write_text(labels.read_text() + f"\n{copied.name},benign", encoding="utf-8")
+    said = typed(
+        *("quantize", str(source), "--calib", str(calibration), "-o", str(out)),
+        *("--data", str(data), "--labels", str(labels), "--max-flip", "0.9"),
+        *("--precisions", "int8-cpu", "--json"),
+    )
+    assert said.code == 0
+    found = json.loads(said.out)
+    assert found["calibration"]["pictures"] == 12
+    assert found["calibration"]["not_judging"] == 1
+    (variant,) = found["variants"]
+    assert variant["drift"]["cases"] == 40
+    assert variant["drift"]["labelled"] is True
+    assert variant["judged"]
+    with open_bundle(out) as bundle:
+        stored = bundle.manifest.variant("int8-cpu")
+        assert stored is not None
+        assert stored.drift == msgspec.convert(variant["drift"], Drift)
+        passport = read_passport(bundle.digest)
+        assert len(passport.entries) == len(variant["judged"])
+
+
+def test_the_verb_says_not_judged_without_pictures_to_judge_on(
+    tmp_path: Path, calibration: Path, typed: Typed
+) -> None:
+    source = tiny_bundle(tmp_path)
+    said = typed(
+        *("quantize", str(source), "--calib", str(calibration)),
+        *("-o", str(tmp_path / "new.medge"), "--precisions", "fp16,int8", "--method", "minmax"),
+    )
+    assert said.code == 0
+    assert "not judged: add --data and --labels" in " ".join(said.out.split())
+    told = typed(
+        *("quantize", str(source), "--calib", str(calibration), "-o", str(tmp_path / "x.medge")),
+        *("--time-budget", "soon"),
+    )
+    assert told.code == 2
+    assert "10m" in told.err

@@ -80,7 +80,6 @@ def command(
     from medge.bench.drift import Judge
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.engine.evidence import Margins
-    from medge.exporters.calibrate import file_sha256, read_calibration_set
     from medge.exporters.quantize import (
         PRECISIONS,
         QuantizeRequest,
@@ -100,6 +99,8 @@ def command(
         overwrite=overwrite,
     )
     check_request(request)
+    from medge.exporters.calibrate import file_sha256, read_calibration_set  # needs onnx
+
     margins = Margins(flip_ratio=max_flip, auc_drop=max_auc_drop, sensitivity_drop=max_sens_drop)
     with open_bundle(find_bundle(bundle)) as opened:
         pictures = read_calibration_set(calib, opened.manifest)
