@@ -3,7 +3,8 @@
     python tests/hostile/store_kills.py [--kills 1000] [--seed 1]
 
 Two writers share the file; each is killed with SIGKILL after some results and up to 8 ms, the first
-ones while the file itself is being made. What the dead left behind is read after every tenth kill.
+ones while the file itself is being made. What the dead left behind is read after every tenth kill,
+and a new store begins after forty.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from medge.bench.store import Store
 
 SAMPLES = 200
 WRITERS = 2
+KILLS = 40  # of one store
 
 
 class Writer:
@@ -82,6 +84,26 @@ def check(path: Path, acknowledged: dict[int, int], kills: int) -> str | None:
     return None
 
 
+def one_store(kills: int, draw: random.Random) -> tuple[str | None, int]:
+    """Kill the writers of one store; return what is wrong, and how many results were kept."""
+    acknowledged: dict[int, int] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "results.sqlite"
+        for killed in range(0, kills, WRITERS):
+            writers = [Writer(path, 1_000_000 * (killed + place)) for place in range(WRITERS)]
+            for writer in writers:
+                writer.read(draw.randrange(6) if killed >= 10 else 0)
+                until = time.perf_counter_ns() + draw.randrange(8_000_000)
+                while time.perf_counter_ns() < until:
+                    pass
+                acknowledged |= writer.kill()
+            if killed % 10 == 0 or killed + WRITERS >= kills:
+                wrong = check(path, acknowledged, killed + WRITERS)
+                if wrong:
+                    return wrong, len(acknowledged)
+    return None, len(acknowledged)
+
+
 def main() -> int:
     """Return 0 when nothing was lost or torn."""
     parser = argparse.ArgumentParser()
@@ -89,25 +111,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     draw = random.Random(asked.seed)  # noqa: S311 - moments of a test
-    acknowledged: dict[int, int] = {}
-    kills = 0
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "results.sqlite"
-        while kills < asked.kills:
-            writers = [Writer(path, 1_000_000 * (kills + place)) for place in range(WRITERS)]
-            for writer in writers:
-                writer.read(0 if kills < 20 else draw.randrange(6))
-                until = time.perf_counter_ns() + draw.randrange(8_000_000)
-                while time.perf_counter_ns() < until:
-                    pass
-                acknowledged |= writer.kill()
-                kills += 1
-            if kills % 10 == 0 or kills >= asked.kills:
-                wrong = check(path, acknowledged, kills)
-                if wrong:
-                    print(f"MISS after {kills} kills: {wrong}")
-                    return 1
-    print(f"met  {kills} kills, {len(acknowledged)} acknowledged results: none lost, none torn")
+    kept = 0
+    for begun in range(0, asked.kills, KILLS):
+        wrong, acknowledged = one_store(min(KILLS, asked.kills - begun), draw)
+        kept += acknowledged
+        if wrong:
+            print(f"MISS within {begun + KILLS} kills: {wrong}")
+            return 1
+    print(f"met  {asked.kills} kills, {kept} acknowledged results: none lost, none torn")
     return 0
 
 
