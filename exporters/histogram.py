@@ -41,10 +41,12 @@ class Histogram:
         low, high
             Extremes of all values, finite.
         sample
-            Some or all of the values, one-dimensional.
+            Some, all or none of the values, one-dimensional.
         """
         self.pictures += 1
         self.low, self.high = min(self.low, low), max(self.high, high)
+        if not sample.size:
+            return
         reach = max(abs(low), abs(high))
         if reach < NOTHING:
             self.counts[HALF] += sample.size
@@ -52,7 +54,8 @@ class Histogram:
         self._make_room(reach)
         places = np.floor(sample * (HALF / self.limit)).astype(np.int64) + HALF
         # The largest value lies on the last bin's upper edge.
-        self.counts += np.bincount(np.clip(places, 0, 2 * HALF - 1), minlength=2 * HALF)
+        np.clip(places, 0, 2 * HALF - 1, out=places)
+        self.counts += np.bincount(places, minlength=2 * HALF)
 
     def _make_room(self, reach: float) -> None:
         if self.limit == 0.0:

@@ -170,7 +170,7 @@ def quantize_bundle(
         )
         precisions.learn(seen)
     screen = Screen(precisions.model, pictures, bundle.manifest)
-    made = [_judged(work, candidate) for candidate in _candidates(work, precisions, screen)]
+    made = [_best(work, ways) for ways in _candidates(work, precisions, screen)]
     if "mixed" in request.precisions and judge is not None:
         made += _mixed(work, precisions, screen, made)
     work.notes += screen.notes
@@ -200,15 +200,15 @@ def check_request(request: QuantizeRequest) -> None:
         raise UsageError("quantize-method", f"--method is one of {AUTO}, {', '.join(METHODS)}.")
 
 
-def _candidates(work: _Work, precisions: Precisions, screen: Screen) -> list[Candidate]:
-    """Make each precision that was asked for, the best of several ways to make it."""
+def _candidates(work: _Work, precisions: Precisions, screen: Screen) -> list[list[Candidate]]:
+    """Make each precision that was asked for in several ways, the one to try first in front."""
     from medge.exporters.precision import RECIPES
 
     request = work.request
-    found: list[Candidate] = []
+    found: list[list[Candidate]] = []
     if "fp16" in request.precisions:
         with work.step("make fp16"):
-            found.append(precisions.half())
+            found.append([precisions.half()])
     methods = METHODS if request.method == AUTO else (cast(Method, request.method),)
     for precision in RECIPES:
         if not {precision, "mixed"} & set(request.precisions):
@@ -219,16 +219,22 @@ def _candidates(work: _Work, precisions: Precisions, screen: Screen) -> list[Can
                 for recipe in precisions.recipes(precision)
                 for method in methods
             ]
-            found.append(screen.best(made, work.stopwatch))
+            found.append(screen.order(made, work.stopwatch))
     return found
 
 
-def _judged(work: _Work, candidate: Candidate) -> Found:
+def _best(work: _Work, ways: Sequence[Candidate]) -> Found:
+    """Judge graphs until one loses nothing that matters; return it, else the least bad."""
     judge = work.judge
     if judge is None:
-        return Found(candidate, ())
-    with work.step(f"judge {candidate.precision}"):
-        return Found(candidate, work.journal.drifts(judge, candidate))
+        return Found(ways[0], ())
+    found: list[Found] = []
+    for candidate in ways:
+        with work.step(f"judge {candidate.precision}"):
+            found.append(Found(candidate, work.journal.drifts(judge, candidate)))
+        if not can_improve(found[-1].judged):
+            return found[-1]
+    return min(found, key=lambda one: min(drift.flips for drift in one.judged))
 
 
 def _mixed(

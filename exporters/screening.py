@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from medge.exporters.precision import Candidate
 
 PICTURES = 32
-CLOSE_RATIO = 1.25
-"""Distances of this ratio are equal for the eye of 32 pictures; then the faster graph is taken."""
-
-RATHER_RATIO = 0.9
-"""A later recipe has to take less than this part of the first one's time."""
+FAR_RATIO = 2.0  # of the closest graph's distance: beyond it speed is no reason to try it first
+RATHER_RATIO = 0.9  # a later recipe has to take less than this part of the first one's time
 
 RUNTIME = "onnxruntime"  # a base dependency, so that the choice is the same with any extras
 
@@ -57,28 +54,36 @@ class Screen:
         """Return the root of the mean of ``errors``."""
         return float(np.sqrt(self.errors(graph).mean()))
 
-    def best(self, candidates: Sequence[Candidate], stopwatch: Stopwatch | None) -> Candidate:
-        """Return the closest graph; among those about as close the fastest."""
-        distances = [self.distance(candidate.graph) for candidate in candidates]
-        nearest = min(distances)
-        close = [
-            (distance, candidate)
-            for distance, candidate in zip(distances, candidates, strict=True)
-            if distance <= CLOSE_RATIO * nearest
-        ]
-        if stopwatch is not None and len(close) > 1:
-            times = stopwatch([candidate.graph for _, candidate in close])
-            fastest = int(np.argmin(times))
-            # The recipes stand in the order in which more runtimes are fast with them.
-            taken = 0 if times[fastest] > RATHER_RATIO * times[0] else fastest
-        else:
-            taken = int(np.argmin([distance for distance, _ in close]))
-        distance, candidate = close[taken]
-        self.notes.append(
-            f"{candidate.precision}: {candidate.method}; outputs are off by {distance:.2g} of "
-            f"their spread on {len(self._inputs)} calibration pictures; {len(candidates)} tried"
-        )
-        return candidate
+    def order(
+        self, candidates: Sequence[Candidate], stopwatch: Stopwatch | None
+    ) -> list[Candidate]:
+        """Return the closest graph of each recipe, the one to try first in front.
+
+        That is the fastest; recipes stand in the order in which more runtimes are fast with them,
+        so that another has to be clearly faster than the first. Graphs that are further off than
+        FAR_RATIO times the closest come last.
+        """
+        nearest: dict[str, tuple[float, Candidate]] = {}
+        for candidate in candidates:
+            name = candidate.recipe.name if candidate.recipe else ""
+            found = (self.distance(candidate.graph), candidate)
+            if name not in nearest or found[0] < nearest[name][0]:
+                nearest[name] = found
+        kept = list(nearest.values())
+        weights = [float(place) for place in range(len(kept))]
+        if stopwatch is not None and len(kept) > 1:
+            weights = list(stopwatch([candidate.graph for _, candidate in kept]))
+            weights[0] *= RATHER_RATIO
+        closest = min(distance for distance, _ in kept)
+        far = [distance > FAR_RATIO * closest for distance, _ in kept]
+        order = sorted(range(len(kept)), key=lambda place: (far[place], weights[place]))
+        for distance, candidate in kept:
+            self.notes.append(
+                f"{candidate.precision}, {candidate.recipe.name if candidate.recipe else ''}: "
+                f"{candidate.ranges} ranges are the closest; outputs are off by {distance:.2g} of "
+                f"their spread on {len(self._inputs)} calibration pictures"
+            )
+        return [kept[place][1] for place in order]
 
     def _outputs(self, graph: bytes) -> Mapping[str, Tensor]:
         found = backend_outputs(RUNTIME, graph, self._inputs, self._manifest)
