@@ -31,6 +31,7 @@ WORTH_CHECKS = 3
 WORTH_NS = 50_000_000
 
 STALE_PART_S = 3600.0
+_NOWHERE = Path("/dev/null/no home folder; set MEDGE_HOME")  # can neither be opened nor made
 _SUFFIX = ".engine"
 _PART = ".part-"
 _MAGIC = b"medge engine 1\n"
@@ -184,10 +185,13 @@ class _DamagedError(Exception):
 def cache_folder() -> Path:
     """Return where engines are kept: ``$MEDGE_HOME/cache``, else XDG's cache folder."""
     home = os.environ.get("MEDGE_HOME")
-    if home:
-        return Path(home).expanduser().absolute() / "cache"
-    asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    base = asked if asked.is_absolute() else Path.home() / ".cache"
+    try:
+        if home:
+            return Path(home).expanduser().absolute() / "cache"
+        asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        base = asked if asked.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:  # pathlib's word for a user without a home, as in some containers
+        return _NOWHERE
     return base / "medge"
 
 

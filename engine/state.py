@@ -14,12 +14,23 @@ def state_folder() -> Path:
     """Return where medge keeps what it measured here: ``$MEDGE_HOME``, else XDG's state folder.
 
     The XDG Base Directory Specification asks that a relative ``$XDG_STATE_HOME`` be ignored.
+
+    Raises
+    ------
+    StorageError
+        Rule ``state-unreadable``: the user has no home folder, as in some containers.
     """
     home = os.environ.get("MEDGE_HOME")
-    if home:
-        return Path(home).expanduser().absolute()
-    asked = Path(os.environ.get("XDG_STATE_HOME", ""))
-    base = asked if asked.is_absolute() else Path.home() / ".local" / "state"
+    try:
+        if home:
+            return Path(home).expanduser().absolute()
+        asked = Path(os.environ.get("XDG_STATE_HOME", ""))
+        base = asked if asked.is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError:  # pathlib's word for a user without a home
+        raise StorageError(
+            "state-unreadable",
+            "This user has no home folder. Set MEDGE_HOME to a folder that can be written.",
+        ) from None
     return base / "medge"
 
 
