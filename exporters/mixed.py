@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,6 +69,8 @@ class Means:
         Asked before each step that takes long; none begins once it says no.
     told
         Is told each such step.
+    clock
+        Seconds, to tell how long the rest may take.
     """
 
     make: Callable[[frozenset[int]], Candidate]
@@ -77,6 +79,7 @@ class Means:
     judge: Callable[[Candidate], tuple[Drift, ...]]
     in_time: Callable[[], bool]
     told: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
 
 
 def layer_groups(view: GraphView) -> list[frozenset[int]]:
@@ -176,10 +179,17 @@ def _fewest(ranked: Sequence[Ranked], wide: frozenset[int], means: Means) -> Fou
     """
     known: dict[int, Found] = {}
     low, high = 0, 0
+    longest = 0.0
     while (count := _next(low, high, len(ranked))) and means.in_time():
-        means.told(f"{count} of {len(ranked)} layer groups in fp32; {_left(low, high, ranked)}")
+        left = _most_left(low, high, len(ranked))
+        eta = f", {left * longest:.0f} s" if longest else ""
+        means.told(
+            f"{count} of {len(ranked)} layer groups in fp32; at most {left} judgements left{eta}"
+        )
+        begin = means.clock()
         candidate = means.make(wide.union(*(group.layers for group in ranked[:count])))
         known[count] = Found(candidate, means.judge(candidate))
+        longest = max(longest, means.clock() - begin)
         if can_improve(known[count].judged):
             low = count
         else:
@@ -197,10 +207,9 @@ def _next(low: int, high: int, most: int) -> int:
     return min(max(1, 2 * low), most) if low < most else 0
 
 
-def _left(low: int, high: int, ranked: Sequence[Ranked]) -> str:
-    """Say how many judgements this round has left at most, this one included."""
-    if high:
-        return f"at most {math.ceil(math.log2(high - low))} judgements left"
-    doublings = math.ceil(math.log2(len(ranked) / max(low, 1))) + 1
-    halvings = max(0, math.ceil(math.log2(len(ranked))) - 1)
-    return f"at most {doublings + halvings} judgements left"
+def _most_left(low: int, high: int, most: int) -> int:
+    """Return how many judgements a round may still need, the one to come included."""
+    count = _next(low, high, most)
+    if not count:
+        return 0
+    return 1 + max(_most_left(low, count, most), _most_left(count, high, most))

@@ -246,12 +246,12 @@ def test_a_judge_sees_every_graph_and_its_word_is_in_the_manifest(
     out = tmp_path / "new.medge"
     report = quantized(tiny_bundle(tmp_path), calibration, out, judge=judge)
     with open_bundle(out) as bundle:
-        for precision in flips:
+        for precision, flipped in flips.items():
             variant = bundle.manifest.variant(precision)
             assert variant is not None
             known = [graph for name, graph in seen if name == precision]
             assert bundle.read(variant.file) in known
-            assert variant.drift == judged(precision, flips[precision])
+            assert variant.drift == judged(precision, flipped)
     verdicts = {made.variant.name: made.judged[0].verdict for made in report.made}
     assert verdicts == {"fp16": "pass", "int8": "pass", "int8-cpu": "fail"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -147,6 +149,24 @@ def test_a_second_round_begins_where_the_first_ended() -> None:
     assert found is not None
     assert found.candidate.wide == {0, 1}
     assert found.judged[0].verdict == "pass"
+
+
+@pytest.mark.parametrize("needed", range(1, 14))
+def test_what_is_told_to_be_left_is_never_too_little(needed: int) -> None:
+    """13 is more than there are: no number of reverts is enough."""
+    error = {layer: float(20 - layer) for layer in range(12)}
+    flips = {layer: (100 if layer == needed - 1 else 0) for layer in range(12)} | {99: 0}
+    if needed == 13:
+        flips[99] = 100
+    net = Net(error=error, flips=flips)
+    told: list[str] = []
+    means = dataclasses.replace(net.means, told=told.append, clock=lambda: float(len(net.asked)))
+    search(net.groups, means)
+    left = [int(said.split("at most ")[1].split()[0]) for said in told if "at most" in said]
+    assert all(later < sooner for sooner, later in itertools.pairwise(left))
+    assert left[0] == 7
+    eta = [said for said in told if "at most" in said][1:]
+    assert all(said.endswith(" s") for said in eta)  # a judgement takes 1 s on this clock
 
 
 def test_groups_are_few_hold_every_layer_once_and_leave_first_and_last_alone() -> None:
