@@ -123,11 +123,11 @@ def check_placement(
     too_wide = other - (layers - narrow_layers)
     if narrow_layers == 0 or (found > 0 and too_wide <= WIDE_RATIO * narrow_layers):
         return
-    runs = ", ".join(f"{name.upper()} {n}" for name, n in placement.compute.items()) or "unknown"
+    counts = [f"{name.upper()} in {count}" for name, count in placement.compute.items()]
+    runs = f"runs {' and '.join(counts)}" if counts else "does not tell what it runs"
     raise GateError(
         "precision-read-back",
-        f"Asked {precision.upper()} for {narrow_layers} of {layers} layers; {backend} runs "
-        f"{found} of {placement.compute_layers} so ({runs}). "
+        f"Asked {precision.upper()} for {narrow_layers} of {layers} layers, {backend} {runs}. "
         "Choose another backend, or a precision that this device computes in.",
     )
 

@@ -61,7 +61,9 @@ def test_an_int8_graph_is_seen_to_run_in_int8(tmp_path: Path, backend: str) -> N
 
 def test_int8_that_the_runtime_quietly_computes_in_fp32_is_refused(tmp_path: Path) -> None:
     path = narrow_bundle(tmp_path, "int8", int8_graph(zero_after_relu=10))
-    with pytest.raises(GateError, match=r"Asked INT8 for 2 of 2 layers.*FP32") as caught:
+    with pytest.raises(
+        GateError, match="Asked INT8 for 2 of 2 layers, onnxruntime runs FP32 in 2"
+    ) as caught:
         proven(path, "onnxruntime", "int8")
     assert (caught.value.rule, caught.value.exit_code) == ("precision-read-back", 8)
 
@@ -74,7 +76,7 @@ def test_fp16_that_a_cpu_computes_in_fp32_is_refused(tmp_path: Path, backend: st
         with Session(bundle, choice) as session:
             if session.placement.compute == {"fp16": 2}:
                 pytest.skip("this CPU computes in fp16")
-            with pytest.raises(GateError, match="runs 0 of 2 so") as caught:
+            with pytest.raises(GateError, match="runs FP32 in 2") as caught:
                 self_test(session, bundle)
     assert caught.value.rule == "precision-read-back"
 
@@ -202,7 +204,7 @@ def test_without_a_place_for_the_profile_fp32_runs_and_int8_is_not_believed(
     monkeypatch.setattr(ort_profile, "_MEMORY", tmp_path / "nowhere")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere either"))
     assert proven(path, "onnxruntime").placement == Placement()
-    with pytest.raises(GateError, match="unknown"):
+    with pytest.raises(GateError, match="does not tell"):
         proven(path, "onnxruntime", "int8")
 
 
