@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -212,6 +214,33 @@ def test_names_that_some_versions_do_not_escape_never_mislead(tmp_path: Path) ->
     path = tiny_bundle(tmp_path)
     forge(path, "model.onnx", tiny_graph().replace(b"\x04head", b'\x04he"\\'))
     assert proven(path, "onnxruntime").placement.compute in ({}, {"fp32": 2})
+
+
+@pytest.mark.parametrize("limit_bytes", [0, 500])
+def test_a_full_disk_costs_the_engine_and_the_read_back_never_the_answer(limit_bytes: int) -> None:
+    code = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np
+from bundles import reference, tiny_graph
+from medge.engine.backends import Options, Port
+from medge.engine.backends.ort import OnnxRuntime
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+options = Options("cpu", "fp32", 1, (Port("image", "float32", (1, 8, 8)),),
+    (Port("scores", "float32", (2,)),), keep_engine=True)
+image = np.ones((1, 1, 8, 8), "f4")
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))
+backend = OnnxRuntime()
+backend.load(tiny_graph(), options)
+found = backend.infer({{"image": image}})["scores"]
+np.testing.assert_allclose(found, reference(tiny_graph(), image), rtol=1e-4)
+print(backend.placement().compute, backend.engine() is None)
+"""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "{} True\n"
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("raw", [b"", b"[", b"{}", b'[{"args": {"op_name": 3}}]', b"\xff\xfe"])

@@ -66,7 +66,7 @@ class OnnxRuntime:
             )
         self._library.set_default_logger_severity(FATAL)
         self._options = options
-        self._session = first = self._open(model, engine)
+        self._session = first = self._built_and_kept(model, engine) or self._open(model, engine)
         self.batch = agreed_batch(
             [_found(node) for node in first.get_inputs()],
             [_found(node) for node in first.get_outputs()],
@@ -119,33 +119,51 @@ class OnnxRuntime:
         self._session = None
         self._engine = None
 
+    def _built_and_kept(
+        self, model: bytes, engine: bytes | None
+    ) -> onnxruntime.InferenceSession | None:
+        """Build so that the optimised graph is left; None where it cannot be, or is not asked for.
+
+        A disk that is full looks like a graph that is refused, so that the graph gets its chance.
+        """
+        if engine is not None or not self._options.keep_engine:
+            return None
+        try:
+            with private_folder(in_memory=False) as folder:
+                kept = folder / "optimised.onnx"
+                session = self._open(model, None, kept=kept)
+                self._engine = kept.read_bytes()
+                return session
+        except (OSError, BundleError):
+            return None
+
     def _open(
-        self, model: bytes, engine: bytes | None, *, watched: bool = True
+        self,
+        model: bytes,
+        engine: bytes | None,
+        *,
+        watched: bool = True,
+        kept: Path | None = None,
     ) -> onnxruntime.InferenceSession:
-        """Make a session; the first one is watched, and leaves its optimised graph if asked to."""
+        """Make a session; the first one is watched."""
         onnxruntime = self._library
         options = _session_options(onnxruntime, self._options)
         if engine is not None:
             levels = onnxruntime.GraphOptimizationLevel
             options.graph_optimization_level = levels.ORT_DISABLE_ALL
-        with ExitStack() as stack:
-            kept = None
-            if watched:
-                self._watch(options)
-                if self._options.keep_engine and engine is None:
-                    kept = stack.enter_context(private_folder()) / "optimised.onnx"
-                    options.optimized_model_filepath = str(kept)
-            try:
-                session = onnxruntime.InferenceSession(
-                    model if engine is None else engine, options, providers=[PROVIDER]
-                )
-            except Exception as error:  # its classes have no base of their own
-                self._folder.close()
-                if engine is not None:
-                    raise EngineError(type(error).__name__) from None
-                raise _refusal(error, self.version) from None
-            if kept is not None:
-                self._engine = kept.read_bytes()
+        if kept is not None:
+            options.optimized_model_filepath = str(kept)
+        if watched:
+            self._watch(options)
+        try:
+            session = onnxruntime.InferenceSession(
+                model if engine is None else engine, options, providers=[PROVIDER]
+            )
+        except Exception as error:  # its classes have no base of their own
+            self._folder.close()
+            if engine is not None:
+                raise EngineError(type(error).__name__) from None
+            raise _refusal(error, self.version) from None
         if session.get_providers() != [PROVIDER]:
             raise BackendError(
                 "provider", f"onnxruntime did not take {PROVIDER}. Install it again."
@@ -176,7 +194,11 @@ class OnnxRuntime:
         if self._session is None or self._profile is not None:
             return
         with self._folder:
-            self._profile = Path(self._session.end_profiling()).read_bytes()
+            profile = Path(self._session.end_profiling())
+            try:
+                self._profile = profile.read_bytes()
+            except OSError:  # a full disk costs the knowledge, not the answer
+                self._profile = b""
 
 
 class _Stream:

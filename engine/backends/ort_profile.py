@@ -59,15 +59,20 @@ class _Event(Struct, frozen=True):
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
+def private_folder(*, in_memory: bool = True) -> Iterator[Path]:
     """Yield a folder for this user alone, in memory where possible; it goes with all that is in it.
+
+    Parameters
+    ----------
+    in_memory
+        False for what may be large: containers have little shared memory.
 
     Raises
     ------
     OSError
         There is no place for it.
     """
-    memory = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK)
+    memory = in_memory and _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK)
     folder = Path(tempfile.mkdtemp(prefix="medge-", dir=_MEMORY if memory else None))
     try:
         yield folder
