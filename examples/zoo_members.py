@@ -49,16 +49,16 @@ ZOO = {  # in the order of training
     ),
     "vit-small": Member(
         "timm:vit_small_patch16_224",
-        Recipe((Stage(64, 12800, 5e-4), Stage(112, 1280, 3e-4), Stage(224, 320, 2e-4, 16))),
+        Recipe((Stage(64, 8000, 5e-4), Stage(112, 960, 3e-4), Stage(224, 192, 2e-4, 16))),
         aim=0.90,
     ),
     "inception-v3": Member(
         "torchvision:inception_v3",
-        Recipe((Stage(80, 4800, 1e-3), Stage(160, 640, 5e-4), Stage(299, 256, 3e-4, 16))),
+        Recipe((Stage(80, 3840, 1e-3), Stage(160, 480, 5e-4), Stage(299, 192, 3e-4, 16))),
         arguments="aux_logits = false",  # its auxiliary classifier needs more than 80 pixels
     ),
     "vgg16": Member(
         "torchvision:vgg16",
-        Recipe((Stage(32, 6400, 2e-4), Stage(64, 1600, 1e-4), Stage(224, 192, 1e-4, 16))),
+        Recipe((Stage(32, 4800, 2e-4), Stage(64, 960, 1e-4), Stage(224, 128, 1e-4, 16))),
     ),
 }
