@@ -96,15 +96,16 @@ class EngineCache:
     def keep(self, facts: EngineFacts, engine: bytes | None, build_ns: int) -> bool:
         """Keep what took ``build_ns`` to build; return whether it is kept.
 
-        What opens no faster than it is built is remembered as such. The engines used longest ago
-        leave when there is no room.
+        What opens no faster than it is built is remembered as such. None is an engine that the
+        runtime could not hand over. The engines used longest ago leave when there is no room.
 
         Raises
         ------
         StorageError
             Rule ``cache-write``: it cannot be kept, and the cache is strict.
         """
-        engine = engine or b""
+        if engine is None:  # it could not be had, which may be otherwise another time
+            return self._not_kept("the runtime could not hand it over")
         start = time.perf_counter_ns()
         head = _head(facts, engine)
         check_ns = time.perf_counter_ns() - start

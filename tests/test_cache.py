@@ -164,9 +164,14 @@ def test_what_opens_no_faster_than_it_builds_is_remembered_as_such(tmp_path: Pat
     cache = EngineCache(tmp_path / "cache")
     assert not cache.keep(FACTS, bytes(10**6), 50_000_000)
     assert cache.find(FACTS) == b""
-    assert not cache.keep(FACTS, None, LONG_NS)
-    assert cache.find(FACTS) == b""
     assert not cache.notes
+
+
+def test_an_engine_that_could_not_be_had_is_tried_again(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "cache")
+    assert not cache.keep(FACTS, None, LONG_NS)
+    assert cache.find(FACTS) is None
+    assert "could not hand it over" in cache.notes[0]
 
 
 def test_the_engine_used_longest_ago_leaves_first(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class Backend(Protocol):
         ...
 
     def engine(self) -> bytes | None:
-        """Return what ``load`` built, for a later ``load``; None where nothing is worth keeping."""
+        """Return what ``load`` built, for a later ``load``; None where it cannot be handed over."""
         ...
 
     def close(self) -> None:

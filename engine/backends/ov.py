@@ -124,7 +124,10 @@ class OpenVINO:
         """See Backend.engine."""
         if self._compiled is None:
             return None
-        exported = self._compiled.export_model()
+        try:
+            exported = self._compiled.export_model()
+        except RuntimeError:  # not every device can
+            return None
         blob = exported if isinstance(exported, bytes) else exported.getvalue()
         return msgspec.msgpack.encode(_Engine(blob, self.batch, tuple(sorted(self._compute))))
 
