@@ -24,13 +24,15 @@ from medge.bench.candidates import (
 from medge.bench.contest import SCREEN_ROUNDS, Entrant, Standing, against, contest
 from medge.bench.drift import device_tier
 from medge.bench.entrants import Built, build, choice_of
+from medge.bench.result import Result
+from medge.bench.store import Store
 from medge.engine.cache import EngineCache
 from medge.engine.passport import read_passport
 from medge.engine.sealed import Candidate, Goal, Outcome, Row, SealedChoice, write_sealed
 from medge.engine.select import Choice
 from medge.engine.selftest import open_proven
 from medge.errors import BackendError, GateError, MedgeError
-from medge.profiles.device import allowed_cores, identity
+from medge.profiles.device import allowed_cores, describe, identity
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -60,6 +62,8 @@ def choose_fastest(
 ) -> SealedChoice:
     """Find the fastest way to run a bundle here that makes the same decisions, and seal it.
 
+    Every candidate's times, round by round, are kept in the store of results.
+
     Parameters
     ----------
     judge
@@ -74,12 +78,16 @@ def choose_fastest(
     GateError
         Rule ``compile``: not even fp32 passes its self-test here.
     StorageError
-        The choice cannot be sealed, or its engine cannot be kept.
+        The results or the engine cannot be kept, or the choice cannot be sealed.
     """
     start = time.perf_counter_ns()
     with _Search(bundle, request, judge, told) as search:
         winner = search.winner()
         sealed = search.sealed(winner, time.perf_counter_ns() - start)
+        results = search.results()
+    with Store.open() as store:
+        for result in results:
+            store.add(result)
     # Its engine is kept first: a sealed choice is one that opens as fast as it can.
     session, _ = open_proven(bundle, choice_of(sealed.chosen), EngineCache(strict=True))
     session.close()
@@ -98,6 +106,7 @@ class _Search:
     rows: dict[Candidate, Row] = field(default_factory=dict)
     built: dict[Candidate, Built] = field(default_factory=dict)
     drifts: dict[tuple[str, str], Drift] = field(default_factory=dict)  # backend, precision
+    standings: dict[Candidate, Standing] = field(default_factory=dict)  # of the last race of each
 
     def __post_init__(self) -> None:
         self.cores = allowed_cores()
@@ -166,6 +175,22 @@ class _Search:
             medge=metadata.version("medge"),
         )
 
+    def results(self) -> list[Result]:
+        """Return what was measured, a result for every candidate that was timed."""
+        device, name = describe(), identity()
+        return [
+            Result(
+                bundle_sha256=self.bundle.digest,
+                device=device,
+                device_identity=name,
+                measurements=(standing.measurement(),),
+                drifts=() if (drift := self._drift(candidate)) is None else (drift,),
+                candidate=candidate,
+                backend_version=self.built[candidate].session.backend_version,
+            )
+            for candidate, standing in self.standings.items()
+        ]
+
     def _admitted(self) -> list[Candidate]:
         """Return those that may be built; without images only what somebody judged before."""
         worth, hopeless = candidates(
@@ -233,7 +258,9 @@ class _Search:
             Entrant(candidate, self.built[candidate].run, self.built[candidate].pictures)
             for candidate in entered
         ]
-        return contest(entrants, budget_ns=self.request.budget_ns)
+        standings = contest(entrants, budget_ns=self.request.budget_ns)
+        self.standings |= {standing.candidate: standing for standing in standings}
+        return standings
 
     def _settle(self, standings: Sequence[Standing], winner: Standing) -> None:
         """Give everyone but the winner a row that says how much slower it is."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medge.bench.measure import Measurement
+from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.bench.stats import Comparison, compare
 from medge.engine.sealed import Candidate
 
@@ -53,6 +55,22 @@ class Standing:
     def median_ns(self) -> int:
         """Median time per picture over its rounds."""
         return int(np.median(self.picture_ns))
+
+    def measurement(self, seed: int = 0) -> Measurement:
+        """Return the rounds as they are stored: times per picture, and how they were taken."""
+        procedure = Procedure(
+            span="infer, per picture",
+            batch=self.candidate.batch,
+            streams=self.candidate.streams,
+            threads=self.candidate.threads,
+            warm_up=WarmUp(max_calls=0),
+            sampling=Sampling(min_samples=SCREEN_ROUNDS, max_samples=MAX_ROUNDS),
+            lead_in=1,
+            turn_calls=self.calls,
+            order="interleaved",
+            seed=seed,
+        )
+        return Measurement(procedure.span, tuple(self.picture_ns), procedure)
 
 
 def contest(

@@ -16,6 +16,7 @@ from PIL import Image
 from medge.bench.candidates import Runtime, around, candidates, stored_drift, unjudged
 from medge.bench.choose import CompileRequest, choose_fastest, spoken
 from medge.bench.drift import device_tier
+from medge.bench.store import Store
 from medge.engine.backends.presence import installed_version
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.bundle_writer import write_bundle
@@ -167,6 +168,19 @@ def test_what_is_chosen_is_sealed_with_evidence_and_run_next_time(bundle: Bundle
         sealed.chosen.variant,
         sealed.chosen.threads,
     )
+
+
+def test_every_time_that_was_taken_is_kept_as_it_was_taken(bundle: Bundle) -> None:
+    sealed = choose_fastest(bundle, SHORT)
+    with Store.open(writable=False) as store:
+        kept = {result.candidate: result for _, result in store.results(bundle.digest)}
+    timed = {row.candidate: row for row in sealed.rows if row.picture_ns is not None}
+    assert kept.keys() == timed.keys()
+    for candidate, row in timed.items():
+        (measurement,) = kept[candidate].measurements
+        assert len(measurement.samples_ns) == row.rounds
+        assert int(np.median(measurement.samples_ns)) == row.picture_ns
+        assert measurement.procedure.order == "interleaved"
 
 
 @pytest.mark.parametrize("judged", [None, drift("fail"), drift("inconclusive")])
