@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from medge.engine.scope import missing_tags
 from medge.errors import InputError, UsageError
 from medge.exporters.histogram import Histogram
 from medge.exporters.network import Tensor
-from medge.exporters.sampled import SampledRun
+from medge.exporters.sampled import SampledRun, Watch
 from medge.exporters.samples import MOST_OF_ONE_FILE, spread
 
 if TYPE_CHECKING:
@@ -143,9 +143,8 @@ def file_sha256(path: Path) -> str:
 
 def observe(
     model: onnx.ModelProto,
-    names: Sequence[str],
+    watch: Watch,
     pictures: CalibrationSet,
-    extremes: Sequence[str] = (),
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Histogram]:
     """Run every picture once and return what was seen of each tensor.
@@ -153,31 +152,24 @@ def observe(
     Extremes are those of all values; the histogram holds up to 8192 evenly spaced values of each
     picture. Memory depends on the number of tensors, not on that of the pictures.
 
-    Parameters
-    ----------
-    names
-        Tensors whose values are counted.
-    extremes
-        Tensors of which only the smallest and the largest value are wanted.
-
     Raises
     ------
     UsageError
         Rule ``calibration-not-finite``: a picture gives NaN or Inf in the fp32 network.
     """
-    run = SampledRun(model, names, extremes)
-    seen = {name: Histogram() for name in (*names, *extremes)}
+    run = SampledRun(model, watch)
+    seen = {name: Histogram() for name in watch.names}
     count = 0
     for picture in pictures:
         count += 1
-        for name, low, high, sample in run.figures(picture):
-            if not (np.isfinite(low) and np.isfinite(high)):
+        for name, found in run.figures(picture):
+            if not (np.isfinite(found.low) and np.isfinite(found.high)):
                 raise UsageError(
                     "calibration-not-finite",
                     f"Calibration picture {count} gives NaN or Inf inside the fp32 network. Take "
                     "it out of the folder, and check the pictures beside it.",
                 )
-            seen[name].add(low, high, sample)
+            seen[name].add(*found)
         progress(count)
     if count != len(pictures):
         raise RuntimeError(f"{count} of {len(pictures)} calibration pictures were seen")

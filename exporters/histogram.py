@@ -24,16 +24,18 @@ ENTROPY_STEP = 16  # bins from one candidate to the next
 class Histogram:
     """Grows with what it meets: bins are merged in pairs when a value lies beyond them.
 
-    ``low`` and ``high`` are exact; ``counts`` has 2 HALF bins around 0 that reach to ``limit``.
+    ``low`` and ``high`` are exact; ``counts`` has 2 HALF bins around 0 that reach to ``limit``;
+    ``sums`` are those of the pictures' channel means, where they are wanted.
     """
 
     low: float = np.inf
     high: float = -np.inf
     limit: float = 0.0
     pictures: int = 0
+    sums: Tensor | None = None
     counts: Tensor = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
 
-    def add(self, low: float, high: float, sample: Tensor) -> None:
+    def add(self, low: float, high: float, sample: Tensor, means: Tensor | None = None) -> None:
         """Count one picture's values.
 
         Parameters
@@ -42,8 +44,12 @@ class Histogram:
             Extremes of all values, finite.
         sample
             Some, all or none of the values, one-dimensional.
+        means
+            The mean of each channel.
         """
         self.pictures += 1
+        if means is not None:
+            self.sums = means.astype("f8") if self.sums is None else self.sums + means
         self.low, self.high = min(self.low, low), max(self.high, high)
         if not sample.size:
             return
@@ -65,6 +71,11 @@ class Histogram:
             self.counts = np.zeros(2 * HALF, np.int64)
             self.counts[HALF // 2 : HALF // 2 + HALF] = pairs
             self.limit *= 2
+
+    @property
+    def means(self) -> Tensor | None:
+        """The mean of each channel over all pictures, None where it was not wanted."""
+        return None if self.sums is None else self.sums / self.pictures
 
     @property
     def reach(self) -> float:

@@ -85,7 +85,7 @@ def joined_placement(view: GraphView, wide: frozenset[int] = frozenset()) -> Pla
     dense = dense_placement(view, wide)
     joins = {node.output[0] for node in view.nodes if node.op_type == "Concat"}
     edges = {name: found for name, found in dense.edges.items() if name not in joins}
-    return Placement(edges, dense.weights, dense.integer_bias)
+    return Placement(edges, dense.weights)
 
 
 def same_scale(view: GraphView, placement: Placement) -> list[list[str]]:

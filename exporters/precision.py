@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import onnx
 
+from medge.exporters.bias import BIASED
 from medge.exporters.folded import folded
 from medge.exporters.graph import cleaned, opset_of
 from medge.exporters.graph_view import GraphView
@@ -21,6 +22,7 @@ from medge.exporters.placing import (
     sparse_placement,
 )
 from medge.exporters.qdq import Grid, Placement, insert_qdq, scale_of
+from medge.exporters.sampled import Watch
 
 NOTHING: frozenset[int] = frozenset()
 Place: TypeAlias = Callable[[GraphView, frozenset[int]], Placement]
@@ -108,16 +110,24 @@ class Precisions:
         self.view = GraphView(self.model)
         self._seen: Mapping[str, Histogram] = {}
 
-    def quantizable(self) -> list[str]:
-        """Return the tensors that a recipe makes integers: their values must be counted."""
+    def watch(self, *, extremes: bool) -> Watch:
+        """Return what calibration has to look at.
+
+        Parameters
+        ----------
+        extremes
+            Of tensors that no recipe makes integers, too: they decide where fp16 can be.
+        """
         recipes = [recipe for recipes in RECIPES.values() for recipe in recipes]
         wanted = {name for recipe in recipes for name in recipe.place(self.view, NOTHING).edges}
-        return [name for name in self._floats() if name in wanted]
-
-    def others(self) -> list[str]:
-        """Return all other tensors of float32: their extremes decide where fp16 can be."""
-        wanted = set(self.quantizable())
-        return [name for name in self._floats() if name not in wanted]
+        floats = self._floats()
+        layers = [self.view.nodes[place] for place in self.view.weighted_nodes()]
+        averaged = {n.input[0]: n.op_type == "Conv" for n in layers if n.op_type in BIASED}
+        return Watch(
+            names=tuple(name for name in floats if extremes or name in wanted),
+            counted=frozenset(name for name in floats if name in wanted),
+            averaged={name: pool for name, pool in averaged.items() if name in floats},
+        )
 
     def _floats(self) -> list[str]:
         typed = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
@@ -132,7 +142,7 @@ class Precisions:
         return [name for name in computed if name in floats and not self.view.is_constant(name)]
 
     def learn(self, seen: Mapping[str, Histogram]) -> None:
-        """Take what calibration saw of the tensors ``quantizable`` and ``others``."""
+        """Take what calibration saw of what ``watch`` names."""
         self._seen = seen
 
     def recipes(self, precision: str) -> tuple[Recipe, ...]:
@@ -154,7 +164,8 @@ class Precisions:
         placement = _known(recipe.place(self.view, wide), self._seen)
         ranges = self._ranges(recipe, method, wide, placement)
         scales = {name: scale_of(*ranges[name], recipe.grid) for name in placement.edges}
-        made = insert_qdq(self.model, placement, scales)
+        means = {name: m for name, seen in self._seen.items() if (m := seen.means) is not None}
+        made = insert_qdq(self.model, placement, scales, means)
         told = f"static INT8: {recipe.told}, {method} ranges, int8 weights by channel"
         if wide:
             told += f"; {len(wide)} layers in fp32"
@@ -186,7 +197,7 @@ class Precisions:
 def _known(placement: Placement, seen: Mapping[str, Histogram]) -> Placement:
     """Leave out tensors that are not float32: shapes and indices pass joins as well."""
     edges = {name: found for name, found in placement.edges.items() if name in seen}
-    return Placement(edges, placement.weights, placement.integer_bias)
+    return Placement(edges, placement.weights)
 
 
 def _candidate(precision: str, told: str, made: onnx.ModelProto) -> Candidate:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from medge.exporters.bias import corrected_bias
 from medge.exporters.graph_view import Edge, GraphView, attribute
 from medge.exporters.network import Tensor
 
@@ -37,13 +38,10 @@ class Placement:
         By tensor: who reads it through Q and DQ. Other readers keep the tensor itself.
     weights
         Places of the compute nodes whose constant operand becomes int8, a scale for each channel.
-    integer_bias
-        Places of the nodes whose bias becomes int32 with the scale of the products.
     """
 
     edges: Mapping[str, tuple[Edge, ...]]
     weights: frozenset[int] = frozenset()
-    integer_bias: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -52,10 +50,11 @@ class _Insertion:
 
     view: GraphView
     scales: Mapping[str, Scale]
+    means: Mapping[str, Tensor]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     renamed: dict[tuple[int, int], str] = field(default_factory=dict)
-    weight_scales: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    narrow: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     before: dict[int, list[onnx.NodeProto]] = field(default_factory=dict)
 
     def constant(self, name: str, value: Tensor) -> str:
@@ -102,8 +101,18 @@ def quantized_weight(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     return values, scales
 
 
+def dequantized(values: Tensor, scales: Tensor, axis: int) -> Tensor:
+    """Return float32 values as DequantizeLinear gives them."""
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    return np.asarray(values.astype("f4") * scales.reshape(shape))
+
+
 def insert_qdq(
-    model: onnx.ModelProto, placement: Placement, scales: Mapping[str, Scale]
+    model: onnx.ModelProto,
+    placement: Placement,
+    scales: Mapping[str, Scale],
+    means: Mapping[str, Tensor],
 ) -> onnx.ModelProto:
     """Return a copy of ``model`` with Q and DQ on the edges of ``placement``.
 
@@ -111,13 +120,16 @@ def insert_qdq(
     ----------
     scales
         For every tensor of ``placement.edges``.
+    means
+        The mean of each channel of tensors that layers read; where there is one, the layer's bias
+        makes up for what rounding its weights does on average.
     """
     view = GraphView(model)
-    work = _Insertion(view, scales)
+    work = _Insertion(view, scales, means)
     for name, edges in placement.edges.items():
         _activation(work, name, edges)
     for index in sorted(placement.weights):
-        _weight(work, index, integer_bias=index in placement.integer_bias)
+        _weight(work, index)
     made = onnx.ModelProto()
     made.CopyFrom(model)
     _rebuild(made, work)
@@ -144,7 +156,7 @@ def _activation(work: _Insertion, name: str, edges: tuple[Edge, ...]) -> None:
         work.renamed[edge.node, edge.slot] = f"{name}.dq"
 
 
-def _weight(work: _Insertion, index: int, *, integer_bias: bool) -> None:
+def _weight(work: _Insertion, index: int) -> None:
     node = work.view.nodes[index]
     name = node.input[1]
     weight = work.view.array(name)
@@ -152,9 +164,9 @@ def _weight(work: _Insertion, index: int, *, integer_bias: bool) -> None:
         raise ValueError(f"{node.name}: its weight is computed")
     axis = channel_axis(node, weight.ndim)
     read = f"{name}.dq{axis}"
-    if (name, axis) not in work.weight_scales:
+    if (name, axis) not in work.narrow:
         values, scales = quantized_weight(weight, axis)
-        work.weight_scales[name, axis] = scales
+        work.narrow[name, axis] = dequantized(values, scales, axis)
         parameters = [
             work.constant(f"{name}.q{axis}", values),
             work.constant(f"{name}.scale{axis}", scales),
@@ -164,37 +176,25 @@ def _weight(work: _Insertion, index: int, *, integer_bias: bool) -> None:
             helper.make_node("DequantizeLinear", parameters, [read], f"{read}.DQ", axis=axis)
         )
     work.renamed[index, 1] = read
-    if integer_bias and len(node.input) > 2 and node.input[2]:
-        _bias(work, index, work.weight_scales[name, axis])
+    _correct_bias(work, index, weight, work.narrow[name, axis])
 
 
-def _bias(work: _Insertion, index: int, weight_scales: Tensor) -> None:
-    """Make a bias int32 with the scale of the products, as integer convolutions add it."""
+def _correct_bias(work: _Insertion, index: int, weight: Tensor, narrow: Tensor) -> None:
     node = work.view.nodes[index]
-    bias = work.view.array(node.input[2])
-    if bias is None or bias.shape != weight_scales.shape:
+    mean = work.means.get(node.input[0])
+    if mean is None:
         return
-    name = node.input[2]
-    scales = (np.float32(work.scales[node.input[0]].scale) * weight_scales).astype("f4")
-    values = np.rint(bias.astype("f8") / np.maximum(scales, np.finfo("f4").tiny))
-    if np.abs(values).max() >= 2**31:
-        return  # a channel of weights close to 0: its bias does not fit, and stays what it is
-    read = f"{name}.dq.{index}"
-    parameters = [
-        work.constant(f"{read}.q", values.astype("i4")),
-        work.constant(f"{read}.scale", scales),
-        work.constant(f"{read}.zero", np.zeros(len(scales), "i4")),
-    ]
-    work.before.setdefault(0, []).append(
-        helper.make_node("DequantizeLinear", parameters, [read], f"{read}.DQ", axis=0)
-    )
-    work.renamed[index, 2] = read
+    bias = corrected_bias(work.view, node, weight - narrow, mean)
+    if bias is not None:
+        work.renamed[index, 2] = work.constant(f"{node.output[0]}.bias", bias)
 
 
 def _rebuild(made: onnx.ModelProto, work: _Insertion) -> None:
     """Write the nodes with their new neighbours; constants that nobody reads any more go."""
     nodes = list(work.before.get(0, ()))
     for index, node in enumerate(list(made.graph.node)):
+        if (index, 2) in work.renamed and len(node.input) == 2:
+            node.input.append("")  # a bias where there was none
         for slot in range(len(node.input)):
             node.input[slot] = work.renamed.get((index, slot), node.input[slot])
         nodes.append(node)

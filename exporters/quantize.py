@@ -162,13 +162,8 @@ def quantize_bundle(
             "The graph has no convolution and no matrix product, so no precision would change it.",
         )
     with work.step("calibrate"):
-        seen = observe(
-            precisions.model,
-            precisions.quantizable(),
-            pictures,
-            precisions.others() if "fp16" in request.precisions else (),
-        )
-        precisions.learn(seen)
+        watch = precisions.watch(extremes="fp16" in request.precisions)
+        precisions.learn(observe(precisions.model, watch, pictures))
     screen = Screen(precisions.model, pictures, bundle.manifest)
     made = [_best(work, ways) for ways in _candidates(work, precisions, screen)]
     if "mixed" in request.precisions and judge is not None:

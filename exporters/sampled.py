@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -18,6 +20,28 @@ SAMPLE = 8192  # values of one tensor and picture
 NO_SAMPLE = np.zeros(0, "f4")
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is wanted of a graph's tensors: extremes of all ``names``, and of some more.
+
+    ``counted`` have their values counted. ``averaged`` have their mean for each channel taken: over
+    the picture where the value is True, as they are where it is False (they hold channels only).
+    """
+
+    names: tuple[str, ...]
+    counted: frozenset[str]
+    averaged: Mapping[str, bool]
+
+
+class Figures(NamedTuple):
+    """What one picture shows of one tensor; ``means`` has a value for each channel."""
+
+    low: float
+    high: float
+    sample: Tensor
+    means: Tensor | None = None
+
+
 class SampledRun:
     """One graph, watched at some tensors.
 
@@ -25,18 +49,18 @@ class SampledRun:
     collecting whole tensors of a picture would need as much memory as the network has layers.
     """
 
-    def __init__(
-        self, model: onnx.ModelProto, names: Sequence[str], extremes: Sequence[str] = ()
-    ) -> None:
-        """Watch the tensors ``names``, and of the tensors ``extremes`` nothing but these."""
+    def __init__(self, model: onnx.ModelProto, watch: Watch) -> None:
         watched = onnx.ModelProto()
         watched.CopyFrom(model)
         del watched.graph.output[:]
         _add_constants(watched)
-        self._names = [*names, *extremes]
-        self._sampled = len(names)
-        for place, name in enumerate(self._names):
-            _watch(watched, name, f"watch.{place}", sampled=place < self._sampled)
+        self._watch = watch
+        for place, name in enumerate(watch.names):
+            _extremes(watched, name, f"watch.{place}")
+            if name in watch.counted:
+                _sample(watched, name, f"watch.{place}")
+            if name in watch.averaged:
+                _mean(watched, name, f"watch.{place}", pool=watch.averaged[name])
         self._fed = model.graph.input[0].name
         onnxruntime = silent_onnxruntime()
         options = onnxruntime.SessionOptions()
@@ -55,13 +79,14 @@ class SampledRun:
                 f"({type(error).__name__}). Export the bundle again with a newer opset.",
             ) from None
 
-    def figures(self, picture: Tensor) -> Iterator[tuple[str, float, float, Tensor]]:
-        """Yield name, smallest and largest value, and up to SAMPLE values of each tensor."""
+    def figures(self, picture: Tensor) -> Iterator[tuple[str, Figures]]:
+        """Yield what was seen of each tensor."""
         found = iter(self._session.run(None, {self._fed: picture}))
-        for place, name in enumerate(self._names):
+        for name in self._watch.names:
             low, high = float(next(found)), float(next(found))
-            sample = next(found) if place < self._sampled else NO_SAMPLE
-            yield name, low, high, np.asarray(sample)
+            sample = np.asarray(next(found)) if name in self._watch.counted else NO_SAMPLE
+            means = np.ravel(next(found)) if name in self._watch.averaged else None
+            yield name, Figures(low, high, sample, means)
 
 
 def _add_constants(model: onnx.ModelProto) -> None:
@@ -77,20 +102,21 @@ def _add_constants(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in values.items())
 
 
-def _watch(model: onnx.ModelProto, name: str, place: str, *, sampled: bool) -> None:
-    """Add smallest and largest; and every k-th value, k odd so that columns take turns."""
-    model.graph.node.extend(
-        [
-            helper.make_node("ReduceMin", [name], [f"{place}.low"], keepdims=0),
-            helper.make_node("ReduceMax", [name], [f"{place}.high"], keepdims=0),
-        ]
-    )
-    for kind in ("low", "high"):
-        model.graph.output.append(
-            helper.make_tensor_value_info(f"{place}.{kind}", TensorProto.FLOAT, [])
-        )
-    if not sampled:
-        return
+def _extremes(model: onnx.ModelProto, name: str, place: str) -> None:
+    for kind, operator in (("low", "ReduceMin"), ("high", "ReduceMax")):
+        made = f"{place}.{kind}"
+        model.graph.node.append(helper.make_node(operator, [name], [made], keepdims=0))
+        model.graph.output.append(helper.make_tensor_value_info(made, TensorProto.FLOAT, []))
+
+
+def _mean(model: onnx.ModelProto, name: str, place: str, *, pool: bool) -> None:
+    operator = "GlobalAveragePool" if pool else "Identity"
+    model.graph.node.append(helper.make_node(operator, [name], [f"{place}.mean"]))
+    model.graph.output.append(onnx.ValueInfoProto(name=f"{place}.mean"))
+
+
+def _sample(model: onnx.ModelProto, name: str, place: str) -> None:
+    """Add every k-th value, k odd so that the columns of a picture take turns."""
     nodes = [
         helper.make_node("Reshape", [name, "watch.flat"], [f"{place}.flat"]),
         helper.make_node("Shape", [f"{place}.flat"], [f"{place}.size"]),

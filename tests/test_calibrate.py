@@ -26,6 +26,11 @@ from medge.exporters.histogram import (
     METHODS,
     Histogram,
 )
+from medge.exporters.sampled import Watch
+
+
+def counted(*names: str) -> Watch:
+    return Watch(names, frozenset(names), {})
 
 
 def test_every_picture_is_counted_and_the_last_one_counts_no_more_than_the_first(
@@ -41,7 +46,7 @@ def test_every_picture_is_counted_and_the_last_one_counts_no_more_than_the_first
         vivid[:, 4:] = 255
         Image.fromarray(vivid).save(folder / name)
         chosen = read_calibration_set(folder, manifest)
-        seen = observe(model, ["c", "r"], chosen)
+        seen = observe(model, counted("c", "r"), chosen)
         assert {h.pictures for h in seen.values()} == {len(chosen)}
         rows = [model_values(picture, "c") for picture in chosen]
         assert seen["c"].low == pytest.approx(min(r.min() for r in rows), rel=1e-6)
@@ -120,11 +125,13 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
     manifest = tiny_manifest(size=side)
     # The runtime's own memory is there from the first run on.
     observe(
-        model, ["c", "r"], read_calibration_set(pictures(tmp_path / "a", 3, side=side), manifest)
+        model,
+        counted("c", "r"),
+        read_calibration_set(pictures(tmp_path / "a", 3, side=side), manifest),
     )
     found = read_calibration_set(pictures(tmp_path / "b", 1000, side=side), manifest)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seen = observe(model, ["c", "r"], found)
+    seen = observe(model, counted("c", "r"), found)
     assert {h.pictures for h in seen.values()} == {1000}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10  # KiB
 
@@ -133,12 +140,21 @@ def test_weights_that_turn_pictures_into_nan_are_refused(tmp_path: Path) -> None
     huge = {"conv.w": np.full((4, 1, 3, 3), 3e38, "f4")}
     found = read_calibration_set(pictures(tmp_path / "a", 2), tiny_manifest())
     with refused(UsageError, "calibration-not-finite"):
-        observe(onnx.load_from_string(tiny_graph(weights=huge)), ["c"], found)
+        observe(onnx.load_from_string(tiny_graph(weights=huge)), counted("c"), found)
+
+
+def test_channel_means_are_those_of_all_pictures(tmp_path: Path) -> None:
+    found = read_calibration_set(pictures(tmp_path / "a", 5), tiny_manifest())
+    watch = Watch(("r", "f"), frozenset(), {"r": True, "f": False})
+    seen = observe(onnx.load_from_string(tiny_graph()), watch, found)
+    expected = np.mean([model_values(picture, "r").mean(axis=(0, 2, 3)) for picture in found], 0)
+    assert seen["r"].means == pytest.approx(expected, rel=1e-5)
+    assert seen["f"].means == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_graph_that_is_watched_computes_what_the_bundle_computes(tmp_path: Path) -> None:
     found = read_calibration_set(pictures(tmp_path / "a", 3), tiny_manifest())
-    seen = observe(onnx.load_from_string(tiny_graph()), ["scores"], found)
+    seen = observe(onnx.load_from_string(tiny_graph()), counted("scores"), found)
     expected = reference(tiny_graph(), np.concatenate(list(found)))
     assert seen["scores"].low == pytest.approx(expected.min(), rel=1e-5)
     assert seen["scores"].high == pytest.approx(expected.max(), rel=1e-5)

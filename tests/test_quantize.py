@@ -168,8 +168,7 @@ def learnt(graph: bytes, folder: Path) -> Precisions:
 
     precisions = Precisions(graph)
     chosen = read_calibration_set(folder, tiny_manifest())
-    names = [*precisions.quantizable(), *precisions.others()]
-    precisions.learn(observe(precisions.model, names, chosen))
+    precisions.learn(observe(precisions.model, precisions.watch(extremes=True), chosen))
     return precisions
 
 
