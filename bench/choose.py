@@ -136,7 +136,8 @@ class _Search:
         reference = next(filter(is_reference, entered))  # onnxruntime's, where it is present
         standings = self._fastest_that_passes(entered)
         best = standings[0].candidate
-        final = self._race([best, *self._nearby(standings), *({reference} - {best})])
+        finalists = [best, *self._nearby(standings), *({reference} - {best})]
+        final = self._fastest_that_passes(finalists)
         first = final[0]
         for standing in final[1:]:
             # What is not shown to be faster than the reference does not replace it.
@@ -241,16 +242,20 @@ class _Search:
             standings = self._race(entered)
             best = standings[0].candidate
             self._settle(standings, standings[0])
-            if is_reference(best) or self.judge is None:
-                return standings
-            self.told(f"judging the decisions of {spoken(best)}")
-            drift = self.judge(choice_of(_plain(best)))
-            self.drifts[best.backend, precision_name(best)] = drift
-            reason = unjudged(best, drift)
+            if self.judge is not None and not is_reference(best):
+                self._judge(best, self.judge)
+            reason = unjudged(best, self._drift(best))
             if reason is None:
                 return standings
             self._row(best, "drift", reason)
             entered = [each for each in entered if each != best]
+
+    def _judge(self, candidate: Candidate, judge: Judge) -> None:
+        """Judge the decisions of a backend at a precision, once."""
+        key = candidate.backend, precision_name(candidate)
+        if key not in self.drifts:
+            self.told(f"judging the decisions of {spoken(candidate)}")
+            self.drifts[key] = judge(choice_of(_plain(candidate)))
 
     def _race(self, entered: Sequence[Candidate]) -> list[Standing]:
         self.told(f"timing {len(entered)} candidates")
