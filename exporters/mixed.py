@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medge.exporters.precision import Candidate
 
 GROUPS = 12
+FEWEST_GROUPS = 2  # halves of what is left; all of it would be fp32
 BY_CHANCE = 0.05  # how often a round may take any group whose effect is chance
 RESAMPLES = 2000
 SEED = 20_263
@@ -113,8 +114,9 @@ def search(groups: Sequence[frozenset[int]], means: Means) -> Found | None:
     """Revert groups until fewer losses would not better the verdict.
 
     Each round ranks the groups that are still in INT8, given those that no longer are, and then
-    finds how many of the ranking it takes. Rounds end when the verdict is as good as the pictures
-    allow, when no group's effect is more than chance, or when the time is over.
+    finds how many of the ranking it takes. Where no group's effect is more than chance, neighbours
+    are joined to groups of twice the size. Rounds end when the verdict is as good as the pictures
+    allow, when even halves of the network show no effect, or when the time is over.
 
     Returns
     -------
@@ -123,13 +125,17 @@ def search(groups: Sequence[frozenset[int]], means: Means) -> Found | None:
     """
     best: Found | None = None
     wide = NOTHING
-    while means.in_time():
-        left = [group for group in groups if not group <= wide]
+    left = list(groups)
+    while left and means.in_time():
         ranked = rank_groups(left, wide, means)
+        if not ranked and len(left) > FEWEST_GROUPS:
+            left = [frozenset().union(*left[i : i + 2]) for i in range(0, len(left), 2)]
+            continue
         found = _fewest(ranked, wide, means)
         if found is None:
             break
         best, wide = found, found.candidate.wide
+        left = [group for group in left if not group <= wide]
         if not can_improve(found.judged):
             break
     return best

@@ -167,7 +167,7 @@ def quantize_bundle(
     screen = Screen(precisions.model, pictures, bundle.manifest)
     made = [_best(work, ways) for ways in _candidates(work, precisions, screen)]
     if "mixed" in request.precisions and judge is not None:
-        made += _mixed(work, precisions, screen, made)
+        made += _mixed(work, precisions, made)
     work.notes += screen.notes
     return _written(work, graph, made)
 
@@ -232,13 +232,16 @@ def _best(work: _Work, ways: Sequence[Candidate]) -> Found:
     return min(found, key=lambda one: min(drift.flips for drift in one.judged))
 
 
-def _mixed(
-    work: _Work, precisions: Precisions, screen: Screen, full: Sequence[Found]
-) -> list[Found]:
+def _mixed(work: _Work, precisions: Precisions, full: Sequence[Found]) -> list[Found]:
     """Search for mixed precision where full INT8 lost decisions."""
+    from medge.exporters.screening import MANY_PICTURES, Screen
+
     end = time.monotonic() + work.request.time_budget_s
     lossy = [one for one in full if one.candidate.recipe is not None and can_improve(one.judged)]
-    found = []
+    found: list[Found] = []
+    if not lossy:
+        return found
+    screen = Screen(precisions.model, work.pictures, work.bundle.manifest, MANY_PICTURES)
     for place, one in enumerate(lossy):
         base = one.candidate
         # The searches that are still to come get their share of the time.
@@ -246,7 +249,9 @@ def _mixed(
         with work.step(f"search {MIXED[base.precision]}"):
             better = _search(work, precisions, screen, base, deadline)
         if better is None:
-            work.notes.append(f"{base.precision}: no layer group in fp32 betters it for certain")
+            work.notes.append(
+                f"{base.precision}: no group of layers in fp32 betters it for certain"
+            )
         else:
             found.append(better)
     return found

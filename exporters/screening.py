@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medge.exporters.precision import Candidate
 
 PICTURES = 32
+MANY_PICTURES = 96  # where small effects must be told from chance
 FAR_RATIO = 2.0  # of the closest graph's distance: beyond it speed is no reason to try it first
 RATHER_RATIO = 0.9  # a later recipe has to take less than this part of the first one's time
 
@@ -31,9 +32,13 @@ class Screen:
     """Measures distances of graphs from the fp32 graph on the same few pictures."""
 
     def __init__(
-        self, model: onnx.ModelProto, pictures: CalibrationSet, manifest: Manifest
+        self,
+        model: onnx.ModelProto,
+        pictures: CalibrationSet,
+        manifest: Manifest,
+        most: int = PICTURES,
     ) -> None:
-        count = min(PICTURES, len(pictures))
+        count = min(most, len(pictures))
         step = len(pictures) // count
         self._inputs = [p.copy() for p in islice(pictures, 0, count * step, step)]
         self._manifest = manifest

@@ -169,6 +169,22 @@ def test_what_is_told_to_be_left_is_never_too_little(needed: int) -> None:
     assert all(said.endswith(" s") for said in eta)  # a judgement takes 1 s on this clock
 
 
+def test_neighbours_are_joined_where_no_group_alone_can_be_told_from_chance() -> None:
+    """Each layer's effect drowns in noise; that of four together does not."""
+
+    class Blurred(Net):
+        def errors(self, candidate: Candidate) -> np.ndarray:
+            random = np.random.default_rng(sum(candidate.wide) + 100 * len(candidate.wide))
+            lost = sum(value for layer, value in self.error.items() if layer not in candidate.wide)
+            return lost + 9.0 * random.normal(size=32)
+
+    net = Blurred(error=dict.fromkeys(range(8), 2.0), flips=dict.fromkeys(range(4), 30))
+    found = search(net.groups, net.means)
+    assert found is not None
+    assert all(len(wide) >= 2 for wide in net.asked)
+    assert len(found.candidate.wide) % 2 == 0
+
+
 def test_groups_are_few_hold_every_layer_once_and_leave_first_and_last_alone() -> None:
     class View:
         def __init__(self, count: int) -> None:
