@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,6 @@ from medge.verbs.drift import MARGIN
 from medge.verbs.options import EXISTING, format_options
 
 if TYPE_CHECKING:
-    from medge.bench.drift import Judge as OnImages
-    from medge.engine.bundle import Bundle
-    from medge.engine.evidence import Drift
-    from medge.engine.select import Choice
     from medge.exporters.quantize import QuantizeReport
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|)")
@@ -100,6 +96,7 @@ def command(
     )
     check_request(request)
     from medge.exporters.calibrate import file_sha256, read_calibration_set  # needs onnx
+    from medge.graph_court import Court, stopwatch
 
     margins = Margins(flip_ratio=max_flip, auc_drop=max_auc_drop, sensitivity_drop=max_sens_drop)
     with open_bundle(find_bundle(bundle)) as opened:
@@ -108,14 +105,14 @@ def command(
         if data is not None:
             calibrated = frozenset(pictures.digests)
             images = Judge(opened, data, labels, margins, excluded=calibrated, progress=_counted())
-            court = _Court(opened, images, "" if labels is None else file_sha256(labels))
+            court = Court(opened, images, "" if labels is None else file_sha256(labels))
             request = replace(request, judged_by=court.key)
         report = quantize_bundle(
             opened,
             pictures,
             request,
             judge=None if court is None else court.judge,
-            stopwatch=_stopwatch(opened),
+            stopwatch=stopwatch(opened),
             progress=_told,
         )
     left_out = 0 if court is None else court.left_out
@@ -123,72 +120,6 @@ def command(
         _stamp(report)
     form = "json" if as_json else form
     write_page(form, quantize_object(report, left_out), quantize_rows(report, left_out))
-
-
-class _Court:
-    """Judges graphs on every backend here that computes them as they ask."""
-
-    def __init__(self, bundle: Bundle, images: OnImages, labels_sha256: str) -> None:
-        self._bundle = bundle
-        self._labels_sha256 = labels_sha256
-        self._images = images
-        self.left_out: int = images.images.excluded
-
-    @property
-    def key(self) -> str:
-        """Digest of all that a verdict depends on but the graph."""
-        import hashlib
-
-        import msgspec
-
-        from medge.bench.drift import device_tier
-        from medge.engine.backends.presence import installed_version
-
-        files = self._images.images
-        said = [
-            files.digests,
-            self._labels_sha256,
-            msgspec.to_builtins(self._images.margins),
-            device_tier(),
-            [installed_version(backend) for backend in ("onnxruntime", "openvino")],
-        ]
-        return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
-
-    def judge(self, precision: str, model: bytes) -> Sequence[Drift]:
-        choices = [
-            replace(_choice(self._bundle, backend), variant=precision)
-            for backend in _backends(precision)
-        ]
-        reports = self._images.judge_many([(choice, model) for choice in choices])
-        return [report.drift for report in reports]
-
-
-def _backends(precision: str) -> tuple[str, ...]:
-    """Return where a precision is judged: where it is computed in as few bits as it asks for.
-
-    ONNX Runtime on CPUs computes symmetric int8 with ReLU behind it in fp32, and OpenVINO computes
-    fp16 graphs so; the read-back of placement would refuse both.
-    """
-    from medge.engine.backends.presence import absence
-
-    wanted = {"fp16": ("onnxruntime",), "int8-cpu": ("openvino", "onnxruntime")}.get(
-        precision.replace("mixed", "int8"), ("openvino",)
-    )
-    present = tuple(name for name in wanted if absence(name) is None)
-    return present or ("onnxruntime",)
-
-
-def _choice(bundle: Bundle, backend: str) -> Choice:
-    from medge.engine.select import choose
-
-    return choose(bundle, backend, precision="fp32")
-
-
-def _stopwatch(bundle: Bundle) -> Callable[[Sequence[bytes]], Sequence[float]]:
-    from medge.bench.graph_times import graph_times
-
-    choice = _choice(bundle, _backends("int8")[0])
-    return lambda graphs: graph_times(bundle, choice, graphs)
 
 
 def _stamp(report: QuantizeReport) -> None:
