@@ -75,7 +75,7 @@ def build(name: str, member: Member, data: ZooData, out: Path, say: Say) -> Path
         return path
     start = time.perf_counter()
     network = network_of(member, spec)
-    zoo_training.train(network, member.recipe, learn, work, mark=mark, say=say)
+    zoo_training.train(network, member.recipe, learn, work, source=member.source, say=say)
     point = operating_point(network, everything.of(data.parts.threshold), member, spec, say)
     trained = time.perf_counter()
     draft = export(network, name, member, point, work)

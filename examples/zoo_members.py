@@ -54,7 +54,14 @@ ZOO = {  # in the order of training
     ),
     "inception-v3": Member(
         "torchvision:inception_v3",
-        Recipe((Stage(80, 3840, 1e-3), Stage(160, 480, 5e-4), Stage(299, 192, 3e-4, 16))),
+        Recipe(
+            (
+                Stage(80, 3840, 1e-3),
+                Stage(160, 480, 5e-4),
+                Stage(299, 192, 3e-4, 16),
+                Stage(299, 480, 5e-4, 16),
+            )
+        ),
         arguments="aux_logits = false",  # its auxiliary classifier needs more than 80 pixels
     ),
     "vgg16": Member(

@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ def train(
     lesson: Lesson,
     kept: Path,
     *,
-    mark: str,
+    source: str,
     say: Callable[[str], None],
 ) -> nn.Module:
     """Train stage by stage; a stage that an earlier run finished is read, not repeated.
@@ -106,9 +106,10 @@ def train(
     Parameters
     ----------
     kept
-        Folder for the weights after each stage.
-    mark
-        ``fingerprint`` of this training: weights of another one are not taken up.
+        Folder for the weights after each stage. They are taken up only where source, pictures and
+        all stages up to there are the same; stages that come after may be others.
+    source
+        What ``medge export`` calls the network.
 
     Returns
     -------
@@ -117,14 +118,18 @@ def train(
     """
     kept.mkdir(parents=True, exist_ok=True)
     network.to(memory_format=torch.channels_last)
-    done = _resume(network, kept, mark, len(recipe.stages))
+    marks = [
+        fingerprint(replace(recipe, stages=recipe.stages[: count + 1]), source, lesson)
+        for count in range(len(recipe.stages))
+    ]
+    done = _resume(network, kept, marks)
     for number in range(done, len(recipe.stages)):
         stage = recipe.stages[number]
         torch.manual_seed(recipe.seed * 1000 + number)  # dropout draws from torch's own lot
         start = time.perf_counter()
         loss = _teach(network, recipe, stage, lesson, number)
         settle(network, lesson, stage.side, recipe.seed)
-        _keep(network, kept / f"stage-{number}.pt", mark)
+        _keep(network, kept / f"stage-{number}.pt", marks[number])
         seconds = time.perf_counter() - start
         say(f"stage {number}, side {stage.side}: {seconds:.0f} s, last losses {loss:.3f}")
     return network.eval()
@@ -218,13 +223,13 @@ def _keep(network: nn.Module, path: Path, mark: str) -> None:
     unfinished.replace(path)
 
 
-def _resume(network: nn.Module, kept: Path, mark: str, stages: int) -> int:
+def _resume(network: nn.Module, kept: Path, marks: Sequence[str]) -> int:
     """Load the latest finished stage of this very training; return how many stages are done."""
-    for number in reversed(range(stages)):
+    for number in reversed(range(len(marks))):
         path = kept / f"stage-{number}.pt"
         if path.is_file():
             found = torch.load(path, weights_only=True, mmap=True)
-            if found["mark"] == mark:
+            if found["mark"] == marks[number]:
                 network.load_state_dict(found["weights"])
                 return number + 1
     return 0

@@ -240,8 +240,7 @@ def network_of(member: Member, folder: Path) -> torch.nn.Module:
 def trained(folder: Path, recipe: Recipe, kept: str, said: list[str]) -> dict[str, torch.Tensor]:
     member = dataclasses.replace(STAND_IN, recipe=recipe)
     network, learn = network_of(member, folder), lesson(drawn_data())
-    mark = zoo_training.fingerprint(recipe, member.source, learn)
-    zoo_training.train(network, recipe, learn, folder / kept, mark=mark, say=said.append)
+    zoo_training.train(network, recipe, learn, folder / kept, source=member.source, say=said.append)
     assert not network.training
     return network.state_dict()
 
@@ -261,6 +260,15 @@ def test_a_training_that_was_stopped_goes_on_and_ends_as_if_it_had_not(tmp_path:
     assert same(whole, again)
     assert same(whole, trained(tmp_path, recipe, "whole", said))
     assert len(said) == 3  # nothing was left to do
+
+
+def test_a_longer_recipe_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
+    first, second = Stage(28, 64, 1e-2, 16), Stage(32, 64, 1e-2, 16)
+    said: list[str] = []
+    trained(tmp_path, Recipe((first,)), "kept", said)
+    longer = trained(tmp_path, Recipe((first, second)), "kept", said)
+    assert [line[:7] for line in said] == ["stage 0", "stage 1"]
+    assert same(longer, trained(tmp_path, Recipe((first, second)), "fresh", said))
 
 
 def test_weights_of_another_recipe_are_not_taken_up(tmp_path: Path) -> None:
