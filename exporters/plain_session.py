@@ -57,13 +57,19 @@ def defined_outputs(
 
 
 def runtime_outputs(
-    graph: bytes, inputs: Iterable[Tensor], manifest: Manifest
+    graph: bytes, inputs: Iterable[Tensor], manifest: Manifest, but: str | None = None
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    """Yield, for each runtime installed here that takes the graph, its name and its outputs."""
+    """Yield, for each runtime installed here that takes the graph, its name and its outputs.
+
+    Parameters
+    ----------
+    but
+        A runtime that is left out.
+    """
     pictures = list(inputs)
     for name in BACKENDS:
         kind = backend_class(name)
-        if not kind.answers or absence(name) is not None:
+        if name == but or not kind.answers or absence(name) is not None:
             continue
         outputs = backend_outputs(name, graph, pictures, manifest)
         if outputs is not None:

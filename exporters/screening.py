@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medge.exporters.network import Tensor
-from medge.exporters.plain_session import backend_outputs
+from medge.exporters.plain_session import backend_outputs, runtime_outputs
 
 if TYPE_CHECKING:
     import onnx
@@ -74,7 +74,10 @@ class Screen:
             found = (self.distance(candidate.graph), candidate)
             if name not in nearest or found[0] < nearest[name][0]:
                 nearest[name] = found
-        kept = list(nearest.values())
+        kept = [
+            (max(distance, self._elsewhere(candidate.graph)), candidate)
+            for distance, candidate in nearest.values()
+        ]
         weights = [float(place) for place in range(len(kept))]
         if stopwatch is not None and len(kept) > 1:
             weights = list(stopwatch([candidate.graph for _, candidate in kept]))
@@ -89,6 +92,18 @@ class Screen:
                 f"their spread on {len(self._inputs)} calibration pictures"
             )
         return [kept[place][1] for place in order]
+
+    def _elsewhere(self, graph: bytes) -> float:
+        """Return the largest distance on the other runtimes that are installed here.
+
+        A graph may be close to fp32 as ONNX defines it, and far from it as a runtime fuses it: seen
+        with OpenVINO and a ViT whose integers run from layer to layer.
+        """
+        errors = [
+            np.max([_errors(self._wanted[name], found[name]) for name in self._wanted], axis=0)
+            for _, found in runtime_outputs(graph, self._inputs, self._manifest, but=RUNTIME)
+        ]
+        return max((float(np.sqrt(each.mean())) for each in errors), default=0.0)
 
     def _outputs(self, graph: bytes) -> Mapping[str, Tensor]:
         found = backend_outputs(RUNTIME, graph, self._inputs, self._manifest)

@@ -18,6 +18,7 @@ from quantize_kit import judged, pictures, refused
 
 from medge.engine.bundle import open_bundle
 from medge.engine.evidence import Drift
+from medge.engine.manifest import Manifest
 from medge.engine.passport import read_passport
 from medge.engine.select import choose
 from medge.engine.selftest import self_test
@@ -340,6 +341,26 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, calibration: Pa
     forge(source, "model.onnx", tiny_graph(weights=weights))
     with refused(BundleError, "weights-not-finite"):
         quantized(source, calibration, tmp_path / "new.medge")
+
+
+def test_no_tolerance_is_so_wide_that_anything_passes(
+    tmp_path: Path, calibration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime that computes something else is no reason to allow it."""
+
+    def far_off(graph: bytes, inputs: Sequence[np.ndarray], manifest: Manifest) -> object:
+        found = defined_outputs(graph, inputs, manifest)
+        yield "runtime", {name: 3 * array for name, array in found.items()}
+
+    monkeypatch.setattr("medge.exporters.variant_golden.runtime_outputs", far_off)
+    out = tmp_path / "new.medge"
+    quantized(tiny_bundle(tmp_path), calibration, out, precisions=["int8"])
+    with open_bundle(out) as bundle:
+        variant = bundle.manifest.variant("int8")
+        assert variant is not None
+        assert variant.golden_tolerance is not None
+        largest = np.abs(bundle.golden().variants["int8"]["scores"]).max()
+        assert variant.golden_tolerance == pytest.approx(0.2 * largest, rel=0.05)
 
 
 def test_equal_pictures_give_equal_bundles(tmp_path: Path, calibration: Path) -> None:
