@@ -168,7 +168,7 @@ class Precisions:
         made = insert_qdq(self.model, placement, scales, means)
         told = f"static INT8: {recipe.told}, {method} ranges, int8 weights by channel"
         if wide:
-            told += f"; {len(wide)} layers in fp32"
+            told += f"; layers in fp32: {len(wide)}"
         return replace(_candidate(precision, told, made), recipe=recipe, ranges=method, wide=wide)
 
     def _ranges(

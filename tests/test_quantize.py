@@ -288,6 +288,38 @@ def test_the_fastest_placement_is_tried_first(tmp_path: Path, calibration: Path)
         assert bundle.read("variants/int8-cpu.onnx") == timed[1]
 
 
+def test_mixed_precision_is_searched_where_full_int8_loses_and_goes_on_when_run_again(
+    tmp_path: Path, calibration: Path
+) -> None:
+    asked = []
+
+    def judge(precision: str, graph: bytes) -> list[Drift]:
+        asked.append(precision)
+        narrow, layers = count_narrow(onnx.load_from_string(graph))
+        return [judged(precision, 60 if narrow == layers else 0)]
+
+    for name in ("a", "b"):
+        out = tmp_path / f"{name}.medge"
+        report = quantized(
+            tiny_bundle(tmp_path, name=f"source-{name}"),
+            calibration,
+            out,
+            precisions=["int8", "mixed"],
+            judge=judge,
+        )
+        found = {made.variant.name: made for made in report.made}
+        assert list(found) == ["int8", "int8-cpu", "mixed", "mixed-cpu"]
+        for mixed in ("mixed", "mixed-cpu"):
+            assert found[mixed].variant.narrow_layers == 1
+            assert "layers in fp32: 1" in (found[mixed].variant.method or "")
+            assert found[mixed].judged[0].verdict == "pass"
+        with open_bundle(out) as bundle:
+            graph = onnx.load_from_string(bundle.read("variants/mixed.onnx"))
+            assert violations(graph) == ()
+    # The second bundle is the same as the first, so that nothing was asked again.
+    assert asked.count("mixed") == 1
+
+
 def test_without_a_judge_nothing_claims_a_verdict(tmp_path: Path, calibration: Path) -> None:
     out = tmp_path / "new.medge"
     quantized(tiny_bundle(tmp_path), calibration, out)
