@@ -328,16 +328,25 @@ def _written(work: _Work, graph: bytes, found: Sequence[Found]) -> QuantizeRepor
 
 def _advice(work: _Work, graph: bytes, found: Sequence[Found]) -> tuple[str, ...]:
     """Say what the verdicts mean for this network, where INT8 is no gain."""
-    integer = [one for one in found if one.candidate.recipe is not None]
+    integer = [
+        one
+        for one in found
+        if one.candidate.recipe is not None
+        and any(drift.verdict != "not-judged" for drift in one.judged)
+    ]
     if work.judge is None or not integer:
         return ()
     passed = [one for one in integer if any(drift.passed for drift in one.judged)]
     if not passed:
-        few = not any(can_improve(one.judged) for one in integer)
+        few = [one.candidate.precision for one in integer if not can_improve(one.judged)]
+        if few:
+            return (
+                f"The pictures are too few to show that {' and '.join(few)} keep the decisions: "
+                "none of their losses would have to go, only pictures are missing.",
+            )
         return (
-            ("The pictures are too few for a verdict on INT8. " if few else "")
-            + "No INT8 variant is shown to keep the decisions: bf16 or fp16 is best here, where "
-            "the device computes it, else fp32.",
+            "No INT8 variant keeps the decisions: bf16 or fp16 is best here, where the device "
+            "computes it, else fp32.",
         )
     if work.stopwatch is None:
         return ()

@@ -320,6 +320,29 @@ def test_mixed_precision_is_searched_where_full_int8_loses_and_goes_on_when_run_
     assert asked.count("mixed") == 1
 
 
+@pytest.mark.parametrize(
+    ("flips", "cases", "said"),
+    [
+        (0, 100, "The pictures are too few to show that int8 keep"),
+        (60, 1000, "No INT8 variant keeps the decisions: bf16 or fp16 is best"),
+        (0, 1000, "int8 takes 2.00 times as long as fp32 here: bf16 or fp16 is best"),
+    ],
+)
+def test_where_int8_is_no_gain_the_report_says_what_is(
+    tmp_path: Path, calibration: Path, flips: int, cases: int, said: str
+) -> None:
+    report = quantized(
+        tiny_bundle(tmp_path),
+        calibration,
+        tmp_path / "new.medge",
+        precisions=["int8"],
+        judge=lambda precision, _: [judged(precision, flips, cases)],
+        stopwatch=lambda graphs: [1.0, 2.0][: len(graphs)],
+    )
+    (advice,) = report.advice
+    assert advice.startswith(said)
+
+
 def test_without_a_judge_nothing_claims_a_verdict(tmp_path: Path, calibration: Path) -> None:
     out = tmp_path / "new.medge"
     quantized(tiny_bundle(tmp_path), calibration, out)
