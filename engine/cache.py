@@ -225,7 +225,8 @@ def _read_checked(folder: int, name: str, facts: EngineFacts) -> bytes:
     file = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=folder)
     try:
         found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        # No name at all: another process has put a newer one in its place; this one is whole too.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             raise _DamagedError("an engine is no plain file")
         if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise _DamagedError("an engine belongs to others, or they may write it")

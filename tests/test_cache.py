@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -251,18 +252,34 @@ while True:
 """
     folder = tmp_path / "cache"
     for _ in range(4):
-        writer = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-I", "-c", code, str(folder)], stdout=subprocess.PIPE
-        )
-        assert writer.stdout is not None
-        writer.stdout.readline()
         reader = EngineCache(folder)
-        for _ in range(50):
-            assert reader.find(FACTS) in (None, bytes(300_000))
-        writer.kill()
-        writer.communicate()
+        with subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", "-c", code, str(folder)], stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            found = {reader.find(FACTS) for _ in range(50)}
+            writer.kill()
+        assert found <= {None, bytes(300_000)}
         assert EngineCache(folder).find(FACTS) in (None, bytes(300_000))
         assert not reader.notes
+
+
+def test_an_engine_that_is_replaced_while_it_is_read_is_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cache = EngineCache(tmp_path / "cache")
+    cache.keep(FACTS, b"engine", LONG_NS)
+    path, real = file_of(cache), os.fstat
+
+    def replaced_first(file: int) -> os.stat_result:
+        if stat.S_ISREG(real(file).st_mode):
+            path.unlink(missing_ok=True)  # Python itself asks about files that it opens
+        return real(file)
+
+    monkeypatch.setattr(os, "fstat", replaced_first)
+    assert cache.find(FACTS) == b"engine"
+    assert not cache.notes
 
 
 def test_where_engines_are_kept_can_be_said(
