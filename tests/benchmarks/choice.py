@@ -36,7 +36,7 @@ from medge.bench.entrants import Built, build
 from medge.engine.backends.silence import silent_onnxruntime
 from medge.engine.bundle import Bundle, find_bundle, open_bundle
 from medge.engine.passport import Passport
-from medge.engine.sealed import Candidate, SealedChoice
+from medge.engine.sealed import Candidate, Goal, SealedChoice
 from medge.errors import MedgeError
 from medge.profiles.device import allowed_cores
 
@@ -113,7 +113,7 @@ def sweep(
     """Return chosen against the best of all (1 is as fast), and the search's part of the time."""
     runtimes_here, _ = runtimes(None)
     cores = allowed_cores()
-    worth, _ = candidates(bundle.manifest, runtimes_here, "latency", cores)
+    worth, _ = candidates(bundle.manifest, runtimes_here, sealed.goal, cores)
     versions = {runtime.backend: runtime.version for runtime in runtimes_here}
     start, medians = time.perf_counter(), {}
     for plain, threads, streams in product(worth, {1, cores}, (1, 2)):
@@ -125,7 +125,7 @@ def sweep(
             continue
         try:
             with loaded(bundle, candidate) as each:
-                medians[candidate] = median_ns(each)
+                medians[candidate] = median_ns(each, sealed.goal)
         except MedgeError as error:
             print(f"  {spoken(candidate):<44}{error.rule}")
             continue
@@ -139,20 +139,26 @@ def sweep(
         pair = sample(
             {"chosen": lambda: built.run(1), "best": lambda: other.run(1)}, rounds=101, warm=5
         )
-    found = ratio(per_picture(pair["best"], other), per_picture(pair["chosen"], built))
+    found = ratio(
+        per_picture(pair["best"], other, sealed.goal),
+        per_picture(pair["chosen"], built, sealed.goal),
+    )
     print(f"  best of the sweep / chosen, in pairs: {found}")
     return found.median, seconds / spent
 
 
-def median_ns(built: Built) -> float:
-    """Return the median time per picture of 200 runs after 5."""
+def median_ns(built: Built, goal: Goal) -> float:
+    """Return the median of 200 runs after 5."""
     taken = sample({"it": lambda: built.run(1)}, rounds=RUNS, warm=5)["it"]
-    return float(np.median(per_picture(taken, built)))
+    return float(np.median(per_picture(taken, built, goal)))
 
 
-def per_picture(samples: Samples, built: Built) -> Samples:
-    """Return times per picture."""
-    return np.asarray(samples // built.pictures)
+def per_picture(samples: Samples, built: Built, goal: Goal) -> Samples:
+    """Return the time until a picture is answered, or for throughput the time it uses up.
+
+    Two pictures in two streams at once are both answered when the wave ends.
+    """
+    return np.asarray(samples // (built.pictures if goal == "throughput" else 1))
 
 
 def defaults(
@@ -171,7 +177,7 @@ def defaults(
         warm=5,
         rest_s=REST_S,
     )
-    found = ratio(pair["theirs"], per_picture(pair["chosen"], built))
+    found = ratio(pair["theirs"], per_picture(pair["chosen"], built, sealed.goal))
     theirs_ms = float(np.median(pair["theirs"])) / 1e6
     print(f"  onnxruntime defaults {theirs_ms:.3f} ms, {found} times faster", flush=True)
     return found.median, theirs_ms
