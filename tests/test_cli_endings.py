@@ -73,20 +73,21 @@ def test_a_signal_ends_the_run_with_its_code_and_leaves_no_half_file(
 ) -> None:
     made.make(tmp_path / "long.dcm", frames=20_000, rows=16, columns=16)
     target = tmp_path / "out.jsonl"
-    running = subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
         [TOOL, "run", tmp_path / "long.dcm", "--bundle", bundle, "--format", "jsonl", "-o", target],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 30
-    while not any(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*.part")):
-        assert running.poll() is None, "it ended before it could be stopped"
-        assert time.monotonic() < deadline
-    running.send_signal(number)
-    assert running.wait(30) == code
-    assert running.stderr is not None
-    assert b"Traceback" not in running.stderr.read()
-    running.stderr.close()
+        # Where a shell started the tests in the background, Ctrl-C is ignored by all below it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as running:
+        deadline = time.monotonic() + 30
+        while not any(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*.part")):
+            assert running.poll() is None, "it ended before it could be stopped"
+            assert time.monotonic() < deadline
+        running.send_signal(number)
+        _, errors = running.communicate(timeout=30)
+        assert running.returncode == code
+        assert b"Traceback" not in errors
     assert not target.exists()
     assert not list(tmp_path.glob(".out.jsonl.*.part"))
 
