@@ -85,7 +85,8 @@ class SealedChoice(
 def read_sealed(bundle_sha256: str) -> SealedChoice | None:
     """Return the choice that was sealed for a bundle here; None where none is, or it is damaged.
 
-    A damaged choice is no choice: the bundle then runs as if nobody had compiled it, and says so.
+    A damaged choice is no choice: the bundle then runs as if nobody had compiled it, and
+    ``is_sealed`` lets it say why.
 
     Raises
     ------
@@ -102,6 +103,11 @@ def read_sealed(bundle_sha256: str) -> SealedChoice | None:
     unsealed = raw.replace(choice.seal.encode(), _UNSEALED.encode())
     whole = hashlib.sha256(unsealed).hexdigest() == choice.seal
     return choice if whole and choice.bundle_sha256 == bundle_sha256 else None
+
+
+def is_sealed(bundle_sha256: str) -> bool:
+    """Whether there is a file for a bundle's choice, whole or not."""
+    return _path(bundle_sha256).exists()
 
 
 def write_sealed(choice: SealedChoice) -> Path:

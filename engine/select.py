@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import absence, installed_version
-from medge.engine.sealed import read_sealed
+from medge.engine.sealed import is_sealed, read_sealed
 from medge.errors import BackendError, StorageError, UsageError
 from medge.profiles.device import allowed_cores, allowed_cpus, identity
 
@@ -97,6 +97,8 @@ def _sealed(bundle_sha256: str) -> tuple[SealedChoice | None, str]:
         sealed = read_sealed(bundle_sha256)
     except StorageError:  # what cannot be read must not keep a patient waiting
         return None, "the sealed choice cannot be read (`medge compile` seals a new one)"
+    if sealed is None and is_sealed(bundle_sha256):
+        return None, "the sealed choice is damaged; run `medge compile` again"
     if sealed is None:
         return None, "no choice was measured here (`medge compile` does)"
     changed = _changed(sealed)

@@ -115,6 +115,7 @@ def test_any_changed_byte_makes_it_no_choice(bundle: Bundle) -> None:
     for length in (0, 1, len(whole) // 2, len(whole) - 2):
         path.write_bytes(whole[:length])
         assert read_sealed(bundle.digest) is None
+        assert "the sealed choice is damaged" in choose(bundle).reasons[0]
 
 
 def test_a_choice_that_cannot_be_read_does_not_keep_a_patient_waiting(bundle: Bundle) -> None:
