@@ -14,7 +14,7 @@ from medge import errors
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     path
-    for folder in ("engine", "exporters", "bench", "medge")
+    for folder in ("profiles", "engine", "exporters", "bench", "medge")
     for path in (ROOT / folder).rglob("*.py")
 )  # links within medge/ are not walked
 
