@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from medge.engine.terms import Count, Positive, Text
+from medge.profiles.terms import Count, Positive, Text
 
 Part = Annotated[float, Meta(gt=0, lt=1)]
 IMMATERIAL = frozenset({"seed"})  # another order of the same turns measures the same

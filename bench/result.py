@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 from medge.bench.measure import Measurement
 from medge.engine.evidence import Drift
 from medge.engine.sealed import Candidate
-from medge.engine.terms import Sha256, Text
 from medge.profiles.device import Device
+from medge.profiles.terms import Sha256, Text
 
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 

@@ -15,9 +15,9 @@ import msgspec
 from medge import errors
 from medge.engine.golden import Golden, unpack_golden
 from medge.engine.graph_scan import check_graph
-from medge.engine.layers import Layers, decode_layers
 from medge.engine.manifest import GOLDEN, LAYERS, MANIFEST, MODEL, VARIANTS, Manifest, decode
 from medge.errors import BundleError
+from medge.profiles.layers import Layers, decode_layers
 
 SUFFIX = ".medge"
 DEFAULT = "breast-ultrasound"

@@ -14,7 +14,6 @@ import msgspec
 from medge.engine.bundle import SUFFIX
 from medge.engine.golden import unpack_golden
 from medge.engine.graph_scan import check_graph
-from medge.engine.layers import decode_layers
 from medge.engine.manifest import (
     GOLDEN,
     LAYERS,
@@ -26,6 +25,7 @@ from medge.engine.manifest import (
     encode,
 )
 from medge.errors import BundleError, StorageError, UsageError
+from medge.profiles.layers import decode_layers
 
 
 def write_bundle(

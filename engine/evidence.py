@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from medge.engine.terms import Count, Name, Positive, Probability, Sha256, Text
+from medge.profiles.terms import Count, Name, Positive, Probability, Sha256, Text
 
 Verdict = Literal["pass", "fail", "inconclusive", "not-judged"]
 """``pass``: every margin holds with 95 % confidence; ``fail``: one is exceeded with 95 %

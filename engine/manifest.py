@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from medge.engine.evidence import Drift
-from medge.engine.terms import Count, Name, Positive, Probability, Sha256, Text, read_json
+from medge.profiles.terms import Count, Name, Positive, Probability, Sha256, Text, read_json
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"  # the fp32 graph, the reference

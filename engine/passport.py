@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from medge.engine.evidence import Drift
 from medge.engine.state import read_state, state_folder, write_state
-from medge.engine.terms import read_json
+from medge.profiles.terms import read_json
 
 
 class Passport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from medge.engine.evidence import Drift
 from medge.engine.state import read_state, state_folder, write_state
-from medge.engine.terms import Count, Name, Positive, Sha256, Text, read_json
+from medge.profiles.terms import Count, Name, Positive, Sha256, Text, read_json
 
 Goal = Literal["latency", "throughput"]
 """``latency``: one picture at a time, as soon as possible; ``throughput``: pictures per second."""

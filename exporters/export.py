@@ -13,10 +13,10 @@ import numpy as np
 
 from medge.engine.bundle_writer import check_place, write_bundle
 from medge.engine.golden import pack_golden
-from medge.engine.layers import encode_layers
 from medge.engine.manifest import GOLDEN, LAYERS, MODEL, Manifest, Parity, Source, Variant
 from medge.errors import BundleError
 from medge.exporters.spec import Spec, read_spec
+from medge.profiles.layers import encode_layers
 
 if TYPE_CHECKING:
     from medge.exporters.network import Network, Tensor

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from medge.engine.layers import Layer, Layers
 from medge.exporters.plain_run import run_plainly
+from medge.profiles.layers import Layer, Layers
 
 if TYPE_CHECKING:
     from medge.exporters.network import Tensor

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from medge.engine.manifest import Data, ImageInput, Metric, Output, Scope
-from medge.engine.terms import Name, Text
 from medge.errors import UsageError
 from medge.exporters.spec_text import COMMENTED_SPEC
+from medge.profiles.terms import Name, Text
 
 __all__ = ["COMMENTED_SPEC", "Spec", "Task", "read_spec"]
 

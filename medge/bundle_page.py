@@ -13,8 +13,8 @@ from medge.engine.passport import read_passport
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.evidence import Drift
-    from medge.engine.layers import Layers
     from medge.engine.manifest import ImageInput, Manifest, Metric, Output, Parity, Scope, Variant
+    from medge.profiles.layers import Layers
 
 
 def bundle_object(bundle: Bundle) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from onnx.reference import ReferenceEvaluator
 
 from medge.engine.bundle_writer import write_bundle
 from medge.engine.golden import pack_golden
-from medge.engine.layers import Layer, Layers, encode_layers
 from medge.engine.manifest import (
     FileEntry,
     ImageInput,
@@ -28,6 +27,7 @@ from medge.engine.manifest import (
     decode,
     encode,
 )
+from medge.profiles.layers import Layer, Layers, encode_layers
 
 OPSET = 17
 CLASSES = ("benign", "malignant")

@@ -15,12 +15,12 @@ from kernel_training import fit
 
 import medge
 from medge.engine.bundle import find_bundle, open_bundle
-from medge.engine.layers import decode_layers
 from medge.engine.manifest import Manifest
 from medge.engine.select import choose
 from medge.engine.selftest import self_test
 from medge.engine.session import Session
 from medge.exporters.spec import read_spec
+from medge.profiles.layers import decode_layers
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"

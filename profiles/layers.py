@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from medge.engine.terms import Count, read_json
+from medge.profiles.terms import Count, read_json
 
 Shape = tuple[Annotated[int, Meta(ge=1)], ...]
 
