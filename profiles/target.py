@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -10,10 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from medge.errors import UsageError
+from medge.profiles.rows import read_rows
 
 FOLDER = Path(__file__).parent / "data" / "targets"
 LISTS = ("refs", "isa")  # cells with several values, separated by semicolons
@@ -110,19 +109,8 @@ def targets() -> Mapping[str, Target]:
 
 
 def read_targets(path: Path) -> Iterator[tuple[int, Target]]:
-    """Yield each row of one file of the catalog with its line; an empty cell is an absent value."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        for row in reader:
-            try:
-                yield reader.line_num, msgspec.convert(_values(row), Target, strict=False)
-            except (msgspec.ValidationError, TypeError) as error:
-                raise ValueError(f"{path.name}:{reader.line_num}: {error}") from error
-
-
-def _values(row: Mapping[str, str]) -> dict[str, str | list[str]]:
-    filled = {name: cell for name, cell in row.items() if cell}
-    return {name: cell.split(";") if name in LISTS else cell for name, cell in filled.items()}
+    """Yield each row of one file of the catalog with its line."""
+    return read_rows(path, Target, LISTS)
 
 
 def find_target(target_id: str) -> Target:
