@@ -67,7 +67,7 @@ def _system(root: Path) -> Iterator[tuple[str, Fact]]:
         said = " ".join(dict.fromkeys(name for name in names if name))
         if said:
             yield "board", Fact(said, "", "/sys/class/dmi/id/sys_vendor, product_name")
-    release = _os_release(root)
+    release = os_release(root)
     if "PRETTY_NAME" in release:
         yield "system", Fact(release["PRETTY_NAME"], "", "/etc/os-release")
     version = re.match(r"Linux version (\S{1,128})", read_text(root / "proc/version"))
@@ -77,7 +77,7 @@ def _system(root: Path) -> Iterator[tuple[str, Fact]]:
         yield "architecture", Fact(platform.machine(), "", "uname(2)")
 
 
-def _os_release(root: Path) -> dict[str, str]:
+def os_release(root: Path = ROOT) -> dict[str, str]:
     """Return what a distribution says of itself (os-release(5))."""
     lines = read_text(root / "etc/os-release") or read_text(root / "usr/lib/os-release")
     pairs = (line.partition("=") for line in lines.splitlines())
