@@ -60,9 +60,10 @@ def layers_of(graph: bytes, image: Tensor) -> Layers:
 def _layer(
     index: int, node: onnx.NodeProto, values: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> Layer:
-    read = [values[name] for name in node.input if name in values and name not in weights]
+    inputs = tuple(name for name in node.input if name in values and name not in weights)
+    outputs = tuple(name for name in node.output if name in values)
+    read, written = [values[name] for name in inputs], [values[name] for name in outputs]
     fixed = [weights[name] for name in node.input if name in weights]
-    written = [values[name] for name in node.output if name in values]
     everything = {**values, **weights}
     arguments = [everything.get(name) for name in node.input]
     return Layer(
@@ -74,6 +75,8 @@ def _layer(
         weight_bytes=sum(array.nbytes for array in fixed),
         input_bytes=sum(array.nbytes for array in read),
         output_bytes=sum(array.nbytes for array in written),
+        inputs=inputs,
+        outputs=outputs,
     )
 
 

@@ -12,11 +12,17 @@ from medge.profiles.terms import Count, read_json
 Shape = tuple[Annotated[int, Meta(ge=1)], ...]
 
 
-class Layer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Layer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One node of the fp32 graph at batch 1.
 
     ``flops`` counts a multiplication and its addition as two. The bytes are what the node must at
     least move: its weights, the tensors that it reads, and those that it writes.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Names of the tensors whose shapes stand in ``input_shapes`` and ``output_shapes``, so that
+        it can be told how long each is needed. None in tables of ``medge.layers/1``.
     """
 
     name: str
@@ -27,6 +33,17 @@ class Layer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weight_bytes: Count
     input_bytes: Count
     output_bytes: Count
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Hold names to shapes, one each."""
+        for names, shapes in (
+            (self.inputs, self.input_shapes),
+            (self.outputs, self.output_shapes),
+        ):
+            if names is not None and len(names) != len(shapes):
+                raise ValueError("a layer names more or fewer tensors than it gives shapes of")
 
 
 class Layers(
@@ -34,7 +51,7 @@ class Layers(
 ):
     """Every layer, in an order in which they can run."""
 
-    schema_: Literal["medge.layers/1"] = "medge.layers/1"
+    schema_: Literal["medge.layers/1", "medge.layers/2"] = "medge.layers/2"
     layers: tuple[Layer, ...]
 
 
