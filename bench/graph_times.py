@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,6 @@ def graph_times(bundle: Bundle, choice: Choice, graphs: Sequence[bytes]) -> list
         for place, graph in enumerate(graphs):
             session = stack.enter_context(Session(bundle, choice, graph))
             session.infer(feeds)  # the first call of some runtimes reads back what runs
-            calls[str(place)] = lambda session=session: session.infer(feeds)  # type: ignore[misc]
+            calls[str(place)] = partial(session.infer, feeds)
         found = measure_interleaved(calls, ROUNDS)
     return [float(np.median(found[name].samples_ns)) for name in calls]

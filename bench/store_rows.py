@@ -175,7 +175,7 @@ def _unpack(packed: _Packed) -> Result:
 def _shared(connection: sqlite3.Connection, table: str, document: bytes) -> int:
     """Return the id of a document that many results share; insert it when it is new."""
     connection.execute(f"INSERT OR IGNORE INTO {table} (document) VALUES (?)", (document,))  # noqa: S608 - a name of ours
-    found = connection.execute(f"SELECT id FROM {table} WHERE document = ?", (document,))  # noqa: S608
+    found = connection.execute(f"SELECT id FROM {table} WHERE document = ?", (document,))  # noqa: S608 - the same
     number: int = found.fetchone()[0]
     return number
 

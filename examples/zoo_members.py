@@ -66,6 +66,13 @@ ZOO = {  # in the order of training
     ),
     "vgg16": Member(
         "torchvision:vgg16",
-        Recipe((Stage(32, 4800, 2e-4), Stage(64, 960, 1e-4), Stage(224, 128, 1e-4, 16))),
+        Recipe(
+            (
+                Stage(32, 4800, 2e-4),
+                Stage(64, 1920, 1e-4, 16),
+                Stage(112, 1440, 1e-4, 16),
+                Stage(224, 320, 1e-4, 16),
+            )
+        ),
     ),
 }
