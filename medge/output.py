@@ -41,6 +41,11 @@ def write_page(
     else:
         terminal = output is None and sys.stdout.isatty()
         text = rows_text(form, columns, rows, terminal=terminal)
+    write_text(text, output)
+
+
+def write_text(text: str, output: Path | None = None) -> None:
+    """Write text to stdout, or into a file that appears whole."""
     if output is None:
         to_stdout(text)
         return

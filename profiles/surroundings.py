@@ -107,7 +107,7 @@ def _hypervisor(root: Path, first: Mapping[str, str]) -> Fact | None:
     if tree:
         return Fact(tree, "", "/proc/device-tree/hypervisor/compatible")
     if "hypervisor" in flags_of(first):
-        return Fact("yes, of a kind that does not tell", "", "/proc/cpuinfo flag hypervisor")
+        return Fact("yes, unnamed", "", "/proc/cpuinfo flag hypervisor")
     return None
 
 

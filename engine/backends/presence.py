@@ -15,32 +15,37 @@ RIVALS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 def absence(backend: str) -> BackendError | None:
     """Return why a backend cannot be used here, with the command that helps; None if it can."""
     for requirement in backend_class(backend).requires:
-        name, floor = requirement.split(">=")
-        names = RIVALS.get(name, (name,))
-        found = {each: version for each in names if (version := _version(each)) is not None}
+        found = _found(requirement)
         if len(found) > 1:
             return BackendError(
                 "backend-conflict",
                 f"{' and '.join(found)} are both installed under one import name. Keep one: "
-                f"python -m pip uninstall -y {' '.join(found)} && "
-                f'python -m pip install "{requirement}"',
+                f"{remedy(backend)}",
             )
         if not found:
             return _missing(backend, requirement, "is not installed")
         version = next(iter(found.values()))
-        if _numbers(version) < _numbers(floor):
+        if _numbers(version) < _numbers(requirement.partition(">=")[2]):
             return _missing(backend, requirement, f"is {version}")
     return None
+
+
+def remedy(backend: str) -> str:
+    """Return the command that makes a backend's runtime usable where ``absence`` says why not."""
+    removals = []
+    for requirement in backend_class(backend).requires:
+        found = _found(requirement)
+        if len(found) > 1:
+            removals.append(f"python -m pip uninstall -y {' '.join(found)} && ")
+    needed = " ".join(f'"{requirement}"' for requirement in backend_class(backend).requires)
+    return f"{''.join(removals)}python -m pip install {needed}"
 
 
 def installed_version(backend: str) -> str | None:
     """Return the version of a backend's runtime as pip knows it, None where it is not installed."""
     for requirement in backend_class(backend).requires:
-        name = requirement.split(">=")[0]
-        for each in RIVALS.get(name, (name,)):
-            version = _version(each)
-            if version is not None:
-                return version
+        for version in _found(requirement).values():
+            return version
     return None
 
 
@@ -54,9 +59,15 @@ def require(backend: str) -> None:
 def _missing(backend: str, requirement: str, found: str) -> BackendError:
     return BackendError(
         "backend-missing",
-        f"Backend {backend} needs {requirement}, which {found}: "
-        f'python -m pip install "{requirement}"',
+        f"Backend {backend} needs {requirement}, which {found}: {remedy(backend)}",
     )
+
+
+def _found(requirement: str) -> dict[str, str]:
+    """Return the installed packages that meet a requirement by name, with their versions."""
+    name = requirement.partition(">=")[0]
+    names = RIVALS.get(name, (name,))
+    return {each: version for each in names if (version := _version(each)) is not None}
 
 
 def _version(name: str) -> str | None:

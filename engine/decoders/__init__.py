@@ -197,6 +197,16 @@ def decoder_for(syntax_uid: str, allow_gdcm: bool = False) -> Decoder:
     return made
 
 
+def packages() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the packages that decode, each with medge's extra and its transfer syntaxes."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for syntax in _SYNTAXES.values():
+        if syntax.requires:
+            _, names = found.get(syntax.requires, ("", ()))
+            found[syntax.requires] = (syntax.extra, (*names, syntax.name))
+    return found
+
+
 def _require(uid: str, syntax: Syntax) -> None:
     """Refuse when the codec's distribution is not installed."""
     from importlib import metadata  # 10 ms, needed by few files

@@ -1,0 +1,44 @@
+"""Probe worker: the process in which one runtime shows what it can run here."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from medge.engine.backends import backend_class
+from medge.engine.bundle import find_bundle, open_bundle
+from medge.engine.probe import Found
+from medge.engine.select import choose
+from medge.engine.selftest import open_proven
+from medge.errors import MedgeError
+
+PROOF = "breast-ultrasound"  # the built-in bundle whose golden cases have to be answered
+
+
+def show(name: str) -> Found:
+    """Make the backend, ask for its devices, and let it answer golden cases on the CPU at fp32."""
+    runtime = backend_class(name)()
+    devices = {device: runtime.precisions(device) for device in runtime.devices()}
+    version = runtime.version
+    runtime.close()
+    try:
+        with open_bundle(find_bundle(PROOF)) as bundle:
+            session, tested = open_proven(bundle, choose(bundle, name, "cpu", "fp32"), None)
+            session.close()
+    except MedgeError as error:
+        return Found(version=version, devices=devices, rule=error.rule, message=error.message)
+    return Found(version=version, devices=devices, cases=tested.cases)
+
+
+def main() -> None:
+    """Show the backend that the command line names; the only line on stdout is the answer."""
+    answer = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a runtime prints goes nowhere
+    with os.fdopen(answer, "wb") as stream:
+        stream.write(msgspec.json.encode(show(sys.argv[1])) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
