@@ -14,7 +14,7 @@ import click
 import medge
 from medge.errors import MedgeError, StorageError, UsageError
 
-VERBS = ("run", "inspect", "export", "quantize", "compile", "drift", "targets", "studies")
+VERBS = ("run", "inspect", "export", "quantize", "compile", "drift", "targets", "studies", "doctor")
 EXIT_SIGPIPE = 128 + signal.SIGPIPE  # what a shell reports when `head` has read enough
 
 
