@@ -78,7 +78,7 @@ def _make(root: Path, first: Mapping[str, str]) -> Iterator[tuple[str, Fact]]:
     vendor = first.get("vendor_id") or ARM.get(implementer) or implementer
     if vendor:
         yield "vendor", Fact(vendor, "", CPUINFO)
-    if "model name" in first:
+    if first.get("model name"):
         yield "model", Fact(first["model name"], "", CPUINFO)
     numbers = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant")
     said = tuple(f"{key} {first[key]}" for key in (*numbers, "CPU revision") if key in first)

@@ -119,7 +119,7 @@ def cpu_name(root: Path = ROOT) -> str:
 
 def name_of(root: Path, facts: Mapping[str, str]) -> tuple[str, str]:
     """Return a name and where it was read."""
-    if "model name" in facts:
+    if facts.get("model name"):
         return facts["model name"], "/proc/cpuinfo"
     board = read_text(root / "proc/device-tree/model").strip("\0\n ")
     if board:

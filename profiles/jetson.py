@@ -68,7 +68,8 @@ def jetson_facts(root: Path = ROOT) -> Facts:
 
 
 def _compatible(root: Path) -> list[str]:
-    return [word for word in read_text(root / "proc/device-tree/compatible").split("\0") if word]
+    words = read_text(root / "proc/device-tree/compatible").split("\0")
+    return [word.strip() for word in words if word.strip()]
 
 
 def _release(root: Path) -> Iterator[tuple[str, Fact]]:

@@ -61,11 +61,10 @@ def _system(root: Path) -> Iterator[tuple[str, Fact]]:
     if board is not None:
         yield "board", Fact(board, "", "/proc/device-tree/model")
     else:
-        names = [
-            read_word(root / "sys/class/dmi/id" / file) for file in ("sys_vendor", "product_name")
-        ]
-        said = " ".join(dict.fromkeys(name for name in names if name))
-        if said:
+        dmi = root / "sys/class/dmi/id"
+        vendor, product = read_word(dmi / "sys_vendor"), read_word(dmi / "product_name")
+        if product is not None:
+            said = product if product.startswith(vendor or product) else f"{vendor} {product}"
             yield "board", Fact(said, "", "/sys/class/dmi/id/sys_vendor, product_name")
     release = os_release(root)
     if "PRETTY_NAME" in release:
