@@ -29,7 +29,7 @@ VENDORS = {
     "Virtual Machine": "Hyper-V",
     "Apple Virtualization": "Apple Virtualization",
 }
-_BARE_METAL = ".metal"  # of Amazon: the vendor is theirs, no hypervisor is
+_BARE_METAL = re.compile(r"\.metal(-|$)")  # of Amazon: the vendor is theirs, no hypervisor is
 
 # Parts of a control group's path that container engines choose.
 ENGINES = {
@@ -94,7 +94,7 @@ def _wsl(root: Path) -> Fact | None:
 
 def _hypervisor(root: Path, first: Mapping[str, str]) -> Fact | None:
     dmi = root / "sys/class/dmi/id"
-    metal = (read_word(dmi / "product_name") or "").endswith(_BARE_METAL)
+    metal = _BARE_METAL.search(read_word(dmi / "product_name") or "") is not None
     for file in ("product_name", "sys_vendor", "board_vendor", "bios_vendor"):
         said = read_word(dmi / file) or ""
         for start, name in VENDORS.items():
