@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import absence, installed_version, remedy
 
-LIMIT_S = 60.0  # a cold disk may be slow
+LIMIT_S = 120.0  # a cold disk and a busy machine may be slow
 
 
 class Found(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,8 +61,14 @@ class Runtime(Struct, frozen=True, kw_only=True):
 def runtimes() -> tuple[Runtime, ...]:
     """Return every backend that runs networks, each as it has just shown itself."""
     names = [name for name in BACKENDS if backend_class(name).answers]
-    started = {name: _start(name) for name in names if absence(name) is None}
-    return tuple(_runtime(name, started.get(name)) for name in names)
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        started.update((name, _start(name)) for name in names if absence(name) is None)
+        return tuple(_runtime(name, started.get(name)) for name in names)
+    finally:
+        for process in started.values():  # Ctrl-C must not leave one running
+            process.kill()
+            process.wait()
 
 
 def _start(name: str) -> subprocess.Popen[bytes]:
@@ -95,10 +101,6 @@ def _runtime(name: str, process: subprocess.Popen[bytes] | None) -> Runtime:
         process.kill()
         process.communicate()
         found = Found(rule="runtime-hangs", message=f"It gave no answer within {LIMIT_S:g} s.")
-    except BaseException:  # Ctrl-C must not leave it running
-        process.kill()
-        process.communicate()
-        raise
     else:
         found = _answer(said, process.returncode)
     return Runtime(
