@@ -28,7 +28,7 @@ TIER_OF_ISA = (
     ("dotprod", "neon-dot"),
     ("neon", "neon"),
 )
-# Names of products whose cores are those of an older one (Intel optimization manual, 2.1).
+# Products whose cores are those of an older one: one list of events in intel/perfmon mapfile.csv.
 SAME_CORES = {"coffee lake": "skylake", "comet lake": "skylake", "skylake-sp": "skylake"}
 # Words of a product's name that tell nothing of the chip: makers, forms, sizes of memory.
 EMPTY_WORDS = re.compile(

@@ -45,7 +45,7 @@ def list_(
 ) -> None:
     """List devices by kind, vendor and architecture, the oldest first.
 
-    CPUs have no memory of their own, so --min-memory leaves them out.
+    Most CPUs have no memory of their own, and --min-memory leaves them out.
     """
     from medge.output import write_page
     from medge.targets_page import list_columns, list_object, list_rows, select_targets
