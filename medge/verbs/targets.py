@@ -78,9 +78,9 @@ def match(*, form: str, as_json: bool, output: Path | None) -> None:
     With each stands why it is near, how it differs, and which studies of the review used it or its
     architecture.
     """
+    from medge.match_page import MATCH_COLUMNS, Part, match_object, match_rows
     from medge.output import write_page
     from medge.profiles.match import match_cpu, match_gpu
-    from medge.target_page import MATCH_COLUMNS, Part, match_object, match_rows
 
     cpu, cards = _machine()
     found: list[Part] = [("cpu", cpu, match_cpu(cpu))]
