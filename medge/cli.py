@@ -14,7 +14,18 @@ import click
 import medge
 from medge.errors import MedgeError, StorageError, UsageError
 
-VERBS = ("run", "inspect", "export", "quantize", "compile", "drift", "targets", "studies", "doctor")
+VERBS = (
+    "run",
+    "inspect",
+    "export",
+    "quantize",
+    "compile",
+    "drift",
+    "targets",
+    "studies",
+    "estimate",
+    "doctor",
+)
 EXIT_SIGPIPE = 128 + signal.SIGPIPE  # what a shell reports when `head` has read enough
 
 
