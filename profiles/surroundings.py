@@ -116,7 +116,7 @@ def _container(root: Path) -> Fact | None:
         return Fact(told, "", "/run/systemd/container")
     groups = read_text(root / "proc/self/cgroup")
     for part, engine in ENGINES.items():
-        if re.search(rf"[/:.-]{part}\b", groups):
+        if re.search(rf"[/:.-]{part}\b(?!\.service)", groups):  # which is the engine itself
             return Fact(engine, "", "/proc/self/cgroup")
     for file, engine in ((".dockerenv", "Docker"), ("run/.containerenv", "Podman")):
         if (root / file).exists():

@@ -107,6 +107,24 @@ def test_a_virtual_machine_is_known_by_its_maker(
     assert values(surroundings(tmp_path)).get("hypervisor") == hypervisor
 
 
+@pytest.mark.parametrize(
+    ("group", "container"),
+    [
+        ("0::/system.slice/docker-4f3a.scope\n", "Docker"),
+        ("0::/machine.slice/libpod-4f3a.scope\n", "Podman"),
+        ("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-4f3a.scope\n", "Kubernetes"),
+        ("4:memory:/lxc.payload.bedside\n", "LXC"),
+        ("0::/system.slice/docker.service\n", None),  # the engine, not one of its containers
+        ("0::/user.slice/user-1000.slice\n", None),
+    ],
+)
+def test_a_container_is_known_by_its_control_group(
+    tmp_path: Path, group: str, container: str | None
+) -> None:
+    write(tmp_path, "proc/self/cgroup", group)
+    assert values(surroundings(tmp_path)).get("container") == container
+
+
 def test_a_jetson_tells_board_release_mode_and_rails(tmp_path: Path) -> None:
     orin = jetson_facts(machine("jetson_orin_nano", tmp_path / "orin"))
     assert orin["soc"].value == "Orin"

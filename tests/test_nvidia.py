@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from captured_machines import machine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medge.profiles import nvml as nvml_module
 from medge.profiles.nvidia import gpus, nvidia
@@ -181,6 +183,30 @@ def test_a_machine_without_one_has_no_gpu_and_no_problem(tmp_path: Path, name: s
 
     found = nvidia(machine(name, tmp_path), never)
     assert (found.state, found.gpus, found.problem) == ("absent", (), None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    version=st.one_of(
+        st.text(max_size=80),
+        st.from_regex(r"NVRM version: NVIDIA UNIX .{0,9} Kernel Module  [0-9. ]{0,12} x"),
+    ),
+    information=st.one_of(st.text(max_size=80), st.from_regex(r"Model:[ \t]{0,3}.{0,20}\n")),
+)
+def test_no_text_of_the_driver_crashes_or_makes_up_a_fact(
+    tmp_path_factory: pytest.TempPathFactory, version: str, information: str
+) -> None:
+    root = tmp_path_factory.mktemp("driver")
+    for name, text in (
+        ("proc/driver/nvidia/version", version),
+        ("proc/driver/nvidia/gpus/0/information", information),
+        ("dev/nvidia0", ""),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8", errors="replace")
+    found = nvidia(root)
+    assert found.driver_version is None or found.driver_version in version
+    assert all(gpu.name in information for gpu in found.gpus)
 
 
 def test_the_real_module_has_every_name_that_is_asked_for() -> None:
