@@ -60,8 +60,9 @@ def layers_of(graph: bytes, image: Tensor) -> Layers:
 def _layer(
     index: int, node: onnx.NodeProto, values: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> Layer:
-    inputs = tuple(name for name in node.input if name in values and name not in weights)
-    outputs = tuple(name for name in node.output if name in values)
+    # Arithmetic on shapes may pass an empty tensor on; it takes nothing, and no shape allows it.
+    inputs = tuple(n for n in node.input if n in values and n not in weights and values[n].size)
+    outputs = tuple(n for n in node.output if n in values and values[n].size)
     read, written = [values[name] for name in inputs], [values[name] for name in outputs]
     fixed = [weights[name] for name in node.input if name in weights]
     everything = {**values, **weights}

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from medge.exporters.layers_of import layers_of
 from medge.exporters.sources import load, parse_source
 from medge.exporters.spec import read_spec
+from medge.profiles.layers import decode_layers, encode_layers
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -135,3 +136,28 @@ def test_attention_is_two_products_and_a_softmax(
     softmax = 5 * (2 * 6 * 5)
     found = one_node("Attention", query, ones(*keys), ones(*keys), opset=23, **attributes)
     assert found == 2 * scores + softmax
+
+
+def test_an_empty_tensor_is_left_out_and_the_table_can_be_read_again() -> None:
+    """Shape arithmetic of padded windows (Swin) slices nothing off and joins it again."""
+    nodes = [
+        helper.make_node("Shape", ["image"], ["shape"]),
+        helper.make_node("Slice", ["shape", "four", "nine"], ["nothing"]),
+        helper.make_node("Concat", ["shape", "nothing"], ["again"], axis=0),
+        helper.make_node("Reshape", ["image", "again"], ["scores"]),
+    ]
+    limits = [
+        numpy_helper.from_array(np.array([value], "i8"), name)
+        for name, value in (("four", 4), ("nine", 9))
+    ]
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 4])
+        for name in ("image", "scores")
+    ]
+    graph = helper.make_graph(nodes, "empty", ports[:1], ports[1:], limits)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    found = layers_of(model.SerializeToString(), np.zeros((1, 3, 4, 4), "f4"))
+    assert decode_layers(encode_layers(found)) == found
+    sliced, joined = found.layers[1:3]
+    assert (sliced.outputs, sliced.output_shapes, sliced.output_bytes) == ((), (), 0)
+    assert joined.inputs == ("shape",)
