@@ -18,6 +18,7 @@ from medge.profiles.toolchain import Ladder, Route, ladder
 PAGE = Path(__file__).parent.parent / "docs" / "toolchain.md"
 START, END = "<!-- made by examples/toolchain_table.py -->", "<!-- end -->"
 SHORT = {"driver": "driver", "onnxruntime-gpu": "ORT", "onnxruntime": "ORT", "torch": "torch"}
+UNLISTED = ", not in OpenVINO's list"
 LEFT_OUT = {"numpy", "medge", "onnxruntime"}  # the same on nearly every row
 
 
@@ -42,7 +43,7 @@ def _table(title: str, kinds: tuple[str, ...]) -> Iterator[str]:
     yield f"|{'---|' * (len(ids) + 2)}"
     for name, found in rows:
         by_id = {route.id: route for route in found.routes}
-        cells = [name, _faster(found), *(_cell(by_id[route_id]) for route_id in ids)]
+        cells = [name, _faster(found), *(_cell(by_id.get(route_id)) for route_id in ids)]
         yield f"| {' | '.join(cells)} |"
     yield ""
 
@@ -60,8 +61,9 @@ def _name(target: Target) -> str:
     host = host_of(target)
     if target.kind == "gpu":
         return f"{target.architecture}, {host.called}" if host.compute_capability else host.called
-    listed = any(route.id == "openvino" and route.possible for route in ladder(target).routes)
-    return ", ".join(target.isa) + ("" if listed else ", not in OpenVINO's list")
+    possible = {route.id for route in ladder(target).routes if route.possible}
+    npu = ", with NPU" if "openvino-npu" in possible else ""
+    return f"{', '.join(target.isa)}{npu}" + ("" if "openvino" in possible else UNLISTED)
 
 
 def _order(target: Target) -> tuple[float, str]:
@@ -72,8 +74,8 @@ def _faster(found: Ladder) -> str:
     return ", ".join(speed.precision for speed in found.speeds if speed.faster) or "none"
 
 
-def _cell(route: Route) -> str:
-    if not route.possible:
+def _cell(route: Route | None) -> str:
+    if route is None or not route.possible:
         return "no"
     left_out = LEFT_OUT - {route.id}
     steps = [

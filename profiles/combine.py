@@ -10,7 +10,8 @@ from medge.profiles.support import Host, Release, parts, supports, within
 # follow in this order.
 ORDER = (
     *("jetpack", "tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "torch", "openvino"),
-    *("compute-runtime", "cuda", "cudnn", "driver", "medge", "onnxruntime", "python", "numpy"),
+    *("compute-runtime", "npu-driver", "cuda", "cudnn", "driver", "medge", "onnxruntime"),
+    *("python", "numpy"),
 )
 RUNNER = "0"  # version of the row of medge.toml that stands for the stand-alone runner
 

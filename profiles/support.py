@@ -110,7 +110,7 @@ class RouteRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     title: str
     classes: tuple[HostClass, ...]
     leads: Named
-    unit: Literal["gpu", "cpu"]
+    unit: Literal["gpu", "cpu", "npu"]
     precisions: tuple[Precision, ...]
     note: str = ""
     absent: str = ""

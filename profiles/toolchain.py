@@ -26,8 +26,8 @@ from medge.profiles.target import Target
 
 # What must be there before what: a driver before CUDA, Python before its packages.
 INSTALLED = (
-    *("driver", "jetpack", "compute-runtime", "cuda", "python", "numpy", "cudnn", "tensorrt"),
-    *("tensorrt-rtx", "onnxruntime-gpu", "onnxruntime", "openvino", "torch", "medge"),
+    *("driver", "jetpack", "compute-runtime", "npu-driver", "cuda", "python", "numpy", "cudnn"),
+    *("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "onnxruntime", "openvino", "torch", "medge"),
 )
 
 

@@ -106,7 +106,11 @@ def test_a_lock_goes_into_a_file(typed: Typed, tmp_path: Path) -> None:
         (("--target", "intel-n100", "--route", "openvino"), 2, "--lock"),
         (("--target", "intel-n100", "--lock", "--format", "csv"), 2, "--json"),
         (("--target", "intel-n10"), 2, "intel-n100"),
-        (("--target", "intel-n100", "--lock", "--route", "cuda"), 2, "openvino, onnxruntime"),
+        (
+            ("--target", "intel-n100", "--lock", "--route", "cuda"),
+            2,
+            "openvino, openvino-npu, onnxruntime",
+        ),
         (
             ("--target", "nvidia-tesla-k80", "--lock", "--route", "onnxruntime-cuda"),
             5,

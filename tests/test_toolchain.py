@@ -134,6 +134,8 @@ KNOWN: list[tuple[str, str, dict[str, str] | None]] = [
     ("intel-core-i7-8700k", "openvino", {"openvino": "2026.4"}),
     ("intel-core-i5-5200u", "openvino", None),  # 5th generation: not in the requirements
     ("intel-n100", "onnxruntime", {"onnxruntime": "1.31"}),
+    ("intel-core-ultra-7-155h", "openvino-npu", {"npu-driver": "1.39", "openvino": "2026.4"}),
+    ("intel-n100", "openvino-npu", None),  # Alder Lake-N has no NPU
     ("raspberry-pi-5", "onnxruntime", {"onnxruntime": "1.31"}),
 ]
 
