@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,10 +10,7 @@ from layer_recorder import record
 from torch import Tensor, nn
 
 from medge.exporters.architectures.vision_operators import import_with_vision_operators
-from medge.profiles.layers import Layers, decode_layers, encode_layers
-
-CACHE = Path("out/estimator/layers")
-"""Layer tables that were recorded before; outside git, since a second makes each again."""
+from medge.profiles.layers import Layers
 
 TORCHVISION = frozenset(
     [
@@ -62,64 +58,10 @@ OTHERS = {  # torchvision's, by another name
     "shufflenet_v2": "shufflenet_v2_x1_0",
     "squeezenet": "squeezenet1_1",
 }
-FAMILIES = (  # what a name holds, first match
-    ("inception_resnet", "inception"),
-    ("mobilevit", "mobilevit"),
-    ("legacy_senet", "resnet"),
-    ("efficientnet", "efficientnet"),
-    ("tinynet", "efficientnet"),
-    ("resnext", "resnext"),
-    ("res2net", "resnext"),
-    ("densenet", "densenet"),
-    ("resnet", "resnet"),
-    ("dla", "resnet"),
-    ("hrnet", "resnet"),
-    ("dpn", "resnext"),
-    ("repvgg", "vgg"),
-    ("vgg", "vgg"),
-    ("alexnet", "vgg"),
-    ("squeezenet", "squeezenet"),
-    ("inception", "inception"),
-    ("googlenet", "inception"),
-    ("xception", "inception"),
-    ("shufflenet", "shufflenet"),
-    ("ghostnet", "ghostnet"),
-    ("mobilenet", "mobilenet"),
-    ("mnasnet", "mobilenet"),
-    ("nasnet", "mobilenet"),
-    ("fbnet", "mobilenet"),
-    ("lcnet", "mobilenet"),
-    ("regnet", "regnet"),
-    ("edgenext", "convnext"),
-    ("convnext", "convnext"),
-    ("fastvit", "mobilevit"),
-    ("swin", "transformer"),
-    ("deit", "transformer"),
-    ("vit", "transformer"),
-    ("vision_transformer", "transformer"),
-)
 
 
-def family(model: str) -> str:
-    """Return the family that a network is left out with."""
-    return next(name for part, name in FAMILIES if part in model)
-
-
-def layers_of(model: str, height: int, width: int, runtime: str = "") -> Layers:
-    """Return the layer table of a printed network for one picture of this size, from the cache.
-
-    ``runtime`` tells two networks of one name apart: Caffe's AlexNet has grouped convolutions.
-    """
-    grouped = model == "alexnet" and ("ncnn" in runtime or "Caffe" in runtime)
-    name = "caffenet" if grouped else model
-    path = CACHE / f"{name}_{height}x{width}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_layers(_record(name, height, width)))
-    return decode_layers(path.read_bytes())
-
-
-def _record(name: str, height: int, width: int) -> Layers:
+def recorded(name: str, height: int, width: int) -> Layers:
+    """Return the layer table of a printed network for one picture of this size."""
     with torch.device("meta"):
         network = _build(name, height)
     return record(network.eval(), (1, 3, height, width))

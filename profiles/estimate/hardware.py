@@ -31,6 +31,8 @@ class Hardware:
         ``x86`` or ``arm``.
     flops_per_s, base_ratio
         In fp32 at the highest clock; logarithm of what is left at base clock.
+    clock_ratio
+        Logarithm of a card's stated boost clock over 1.5 GHz; 0 where the clock is kept.
     gains
         Name of a faster unit to the logarithm of its peak over fp32's.
     units
@@ -41,6 +43,7 @@ class Hardware:
     architecture: str
     flops_per_s: float
     base_ratio: float
+    clock_ratio: float
     bytes_per_s: float
     units: int
     lanes: float
@@ -81,6 +84,7 @@ def _gpu(
         architecture=target.architecture,
         flops_per_s=tflops * 1e12,
         base_ratio=min(0.0, math.log(base / tflops)),
+        clock_ratio=math.log((target.boost_clock_mhz or 1500.0) / 1500.0) * (kind == "gpu"),
         bytes_per_s=bandwidth * 1e9,
         units=max(1, target.cores // per_unit),
         lanes=target.cores,
@@ -101,9 +105,22 @@ def _gpu_gains(target: Target, tflops: float, precision: str, setting: Setting) 
         if tensor is not None and setting.runtime.id != "ncnn-vulkan":
             slow = target.tensor_fp16_fp32acc_tflops or tensor
             return {"tensor": math.log(slow / tflops), "accumulate": math.log(tensor / slow)}
+        if setting.runtime.family in ("eager", "graph"):
+            return {}  # fp16 tensors, products in fp32: cuDNN's pseudo-half
         return {"half": math.log(max(1.0, (target.fp16_tflops or tflops) / tflops))}
     if precision == "int8":
         return {"int8": math.log(max(1.0, (target.int8_tops or tflops) / tflops))}
+    return {}
+
+
+def _integer_gain(target: Target, tflops: float) -> dict[str, float]:
+    if target.int8_tops is not None:
+        unit = "amx" if "amx" in target.isa else "dot"
+        return {unit: math.log(max(1.0, target.int8_tops / tflops))}
+    if target.vendor in ("Intel", "AMD"):
+        # Three instructions (PMADDUBSW, PMADDWD, PADDD) on two of three ports do the work of four
+        # fused multiply-adds in fp32, of eight pairs where these are not fused (SSE).
+        return {"madd": math.log(2.0 if "avx2" in target.isa else 2.7)}
     return {}
 
 
@@ -119,8 +136,7 @@ def _cpu(
     base = target.fp32_tflops_at_base or tflops
     gains: dict[str, float] = {}
     if precision == "int8":
-        unit = "amx" if "amx" in target.isa else "dot"
-        gains = {unit: math.log(max(1.0, (target.int8_tops or tflops) / tflops))}
+        gains = _integer_gain(target, tflops)
     elif precision in ("fp16", "amp") and target.fp16_tflops:
         gains = {"half": math.log(target.fp16_tflops / tflops)}
     return Hardware(
@@ -128,6 +144,7 @@ def _cpu(
         architecture=target.architecture,
         flops_per_s=tflops * 1e12 * share,
         base_ratio=min(0.0, math.log(base / tflops)),
+        clock_ratio=0.0,
         bytes_per_s=bandwidth * 1e9 * used / sockets,
         units=busy,
         lanes=max(1.0, tflops * share * 1e6 / (2 * (target.boost_clock_mhz or 3000.0))),

@@ -227,7 +227,10 @@ class _Walk:
             bias = layer.weight_bytes > 0 and len(layer.input_shapes) == 1
             if self.open and self._joins(op, bias, layer):
                 return
-            self._add(_plain("elementwise", layer, fresh + size), opens=True)
+            # What follows an addition of two tensors is a kernel of its own in eager execution;
+            # a chain on one tensor is an activation that the exporter took apart (GELU, SiLU).
+            chained = self.fuses or len(layer.input_shapes) == 1
+            self._add(_plain("elementwise", layer, fresh + size), opens=chained)
         elif op in NORMS:
             if op == "BatchNormalization" and self.fuses and self.open:
                 return

@@ -61,6 +61,8 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         SHA-256 of the measurements that were fitted.
     rows
         How many rows were fitted.
+    errors
+        What fits that left out one board after the other made of its rows (docs/estimation.md).
     """
 
     schema_: Literal["medge.estimator/1"] = msgspec.field(name="schema")
@@ -70,6 +72,7 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     quantiles: tuple[float, float]
     spreads: Spreads
     limits: Limits
+    errors: Mapping[str, float] = {}
     values: Mapping[str, tuple[float, float]]
 
     def vector(self, names: Sequence[str]) -> tuple[Floats, Floats]:

@@ -128,7 +128,7 @@ class Roofline:
         device = per_row(self._count * kernel) + launch
         joint = (device**OVERLAP + host**OVERLAP) ** (1 / OVERLAP)
         copy = scalar["copy"] * self._copied
-        total = joint + scalar["fixed"] + copy
+        total = joint + scalar["fixed"] + copy  # before the runtime's own factor
         on_device = (device / joint) ** (OVERLAP - 1) / total
         on_host = (host / joint) ** (OVERLAP - 1) / total
         slopes = {
@@ -138,6 +138,7 @@ class Roofline:
             "host": host * on_host,
             "fixed": scalar["fixed"] / total,
             "copy": copy / total,
+            "scale": np.ones(n),
             "saturation": per_row(by_compute * thin / (1 + thin)) * on_device,
             "depth": per_row(by_compute * shallow / (1 + shallow)) * on_device,
             "width": per_row(by_compute * narrow / (1 + narrow)) * on_device,
@@ -146,7 +147,7 @@ class Roofline:
         size = n * len(self.names)
         jacobian = _sums(self._flat, entries, size).reshape(n, len(self.names))
         return Times(
-            log_s=np.log(total),
+            log_s=np.log(total) + slot["scale"],
             jacobian=jacobian,
             by_kernel=-slopes["compute"] - slopes["memory"],
             compute=-slopes["compute"].sum(1),

@@ -39,14 +39,13 @@ RUNTIMES = (
         "pytorch-legacy", "eager", False, _CUDA_OR_CPU, ("pytorch (0.", "pytorch 0.", "pytorch 1.0")
     ),
     Runtime("torch-compile", "compiled", True, _CUDA_OR_CPU, ("torch-compile", "torch.compile")),
+    Runtime("torch7", "graph", False, ("NVIDIA gpu",), ("torch7",)),
     Runtime("pytorch", "eager", False, _CUDA_OR_CPU, ("pytorch", "torch")),
     Runtime("mxnet", "graph", False, _CUDA_OR_CPU, ("mxnet",)),
     Runtime("tensorflow", "graph", False, _CUDA_OR_CPU, ("tensorflow", "keras")),
     Runtime("caffe", "graph", False, _CUDA_OR_CPU, ("caffe", "intel optimized caffe")),
-    Runtime("torch7", "graph", False, ("NVIDIA gpu",), ("torch7",)),
-    Runtime(
-        "tensorrt", "compiled", True, ("NVIDIA gpu",), ("tensorrt", "paddle inference (tensorrt")
-    ),
+    Runtime("tensorrt", "compiled", True, ("NVIDIA gpu",), ("tensorrt",)),
+    Runtime("paddle", "compiled", True, _CUDA_OR_CPU, ("paddle",)),
     Runtime("openvino", "compiled", True, ("Intel gpu", "any cpu"), ("openvino",)),
     Runtime("onnxruntime", "compiled", True, _CUDA_OR_CPU, ("onnxruntime", "onnx runtime", "ort")),
     Runtime("ncnn-vulkan", "ncnn", True, ("any gpu",), ("ncnn vulkan", "ncnn-vulkan")),

@@ -25,19 +25,21 @@ class Prior(NamedTuple):
     sd: float
 
 
-SCALARS = ("launch", "host", "fixed", "copy", "saturation", "depth", "width")
+SCALARS = ("launch", "host", "fixed", "copy", "saturation", "depth", "width", "scale")
 """Slots that are one number a row; ``compute`` and ``memory`` are one for each class."""
 
 _EFFICIENCY = {"gpu": 0.5, "x86": 0.5, "arm": 0.5}
 _GAINS = {  # power of the unit's peak over fp32's that products see
-    "tensor": 0.4, "accumulate": 0.2, "tf32": 0.4, "half": 0.6, "int8": 0.6, "dot": 0.6, "amx": 0.4,
+    "tensor": 0.4, "accumulate": 0.2, "tf32": 0.4, "half": 0.6, "int8": 0.6, "dot": 0.6,
+    "madd": 0.8, "amx": 0.4,
 }  # fmt: skip
 _LAUNCH_S = {"gpu": 3e-6, "jetson": 8e-6, "igpu": 1e-5, "x86": 3e-6, "arm": 5e-6}
 _HOST_S = {"eager": 8e-6, "graph": 8e-6, "compiled": 2e-6, "ncnn": 4e-6}
 _SPREADS = {  # of what only shifts a belief, by the start of its name
-    "c/kind": 0.2, "c/rt": 0.3, "c/rtk": 0.25, "c/arch": 0.15, "c/archp": 0.15, "c/pk": 0.3,
-    "m/kind": 0.2, "m/rt": 0.25, "m/rtk": 0.25, "m/arch": 0.15, "gain/rt": 0.1,
+    "c/kind": 0.2, "c/rt": 0.45, "c/rtk": 0.25, "c/arch": 0.15, "c/archp": 0.15, "c/pk": 0.3,
+    "m/kind": 0.2, "m/rt": 0.35, "m/rtk": 0.25, "m/arch": 0.15, "gain/rt": 0.1,
     "launch/rt": 0.4, "host/rt": 0.5, "fixed/rt": 0.5,
+    "scale/rt": 0.3,
 }  # fmt: skip
 
 
@@ -55,11 +57,12 @@ _PRIORS: dict[str, Callable[[list[str]], Prior]] = {
     "c": lambda rest: Prior(math.log(_EFFICIENCY[rest[0]]), 0.5),
     "m": lambda rest: Prior(math.log(0.6), 0.4),
     "gain": lambda rest: Prior(_GAINS[rest[1]], 0.2),
-    "clock": lambda rest: Prior(0.3 if rest[0] == "gpu" else 0.6, 0.25),
+    "clock": lambda rest: Prior(0.4 if rest[0] == "gpu" else 0.6, 0.25),
+    "boost": lambda rest: Prior(-0.2, 0.2),  # cards run above a low stated boost, below a high one
     "cores": lambda rest: Prior(-0.1, 0.1),
     "threads": lambda rest: Prior(0.5, 0.2),
     "launch": lambda rest: (
-        Prior(0.3, 0.2) if rest[0] == "cores" else Prior(math.log(_LAUNCH_S[rest[0]]), 0.5)
+        Prior(0.1, 0.1) if rest[0] == "cores" else Prior(math.log(_LAUNCH_S[rest[0]]), 0.5)
     ),
     "host": lambda rest: (
         Prior(math.log(3.0), 0.4) if rest[0] == "jetson" else Prior(math.log(_HOST_S[rest[0]]), 0.7)
@@ -88,6 +91,7 @@ def compute_terms(
         Term(f"c/arch/{hardware.architecture}"),
         Term(f"c/archp/{hardware.architecture}/{precision}"),
         Term(f"clock/{dev}", hardware.base_ratio),
+        Term(f"boost/{dev}", hardware.clock_ratio),
         Term(f"cores/{dev}", math.log(hardware.units / (40 if dev == "gpu" else 1))),
     ]
     for unit, gain in hardware.gains.items():
@@ -132,3 +136,4 @@ def scalar_terms(hardware: Hardware, runtime: Runtime) -> Iterator[tuple[str, li
     yield "saturation", [Term(f"saturation/{dev}")]
     yield "depth", [Term(f"depth/{dev}/{matrix}")]
     yield "width", [Term(f"width/{dev}/{matrix}")]
+    yield "scale", [Term(f"scale/rt/{runtime.id}-{dev}")]
