@@ -29,14 +29,21 @@ TIER_OF_ISA = (
     ("neon", "neon"),
 )
 # Products whose cores are those of an older one: one list of events in intel/perfmon mapfile.csv.
-SAME_CORES = {"coffee lake": "skylake", "comet lake": "skylake", "skylake-sp": "skylake"}
+SAME_CORES = {
+    "coffee lake": "skylake",
+    "comet lake": "skylake",
+    "skylake-sp": "skylake",
+    "raptor lake": "alder lake",
+}
 # Words of a product's name that tell nothing of the chip: makers, forms, sizes of memory.
 EMPTY_WORDS = re.compile(
     r"\((r|tm)\)|@.*|\b(\d+th gen|nvidia|geforce|tesla|cpu|gpu|processor|integrated|graphics"
-    r"|pcie|sxm\d?|hbm\d?e?|\d+x|\d+ ?gb|developer kit|engineering reference|jetson)\b"
+    r"|pcie|sxm\d?|hbm\d?e?|\d+x|\d+ ?gb|developer kit( super)?|engineering reference|jetson"
+    r"|model [ab]|rev [\d.]+)\b"
 )
 # "(15 W mode)", "(Super mode)", "(40 W, MAXN_SUPER)": of one module, not names of products.
 MODE = re.compile(r"\([^()]*(?:mode|MAXN_SUPER)\)")
+PART = re.compile(r"\(CPU, [^()]*\)")  # as "(CPU, Cortex-A78AE)" of a module
 
 
 class Cpu(Struct, frozen=True, kw_only=True):
@@ -132,21 +139,28 @@ def match_gpu(card: Card, part: str = "gpu", most: int = MOST) -> tuple[Match, .
         fits = named and near and _other_mode(card.power_mode, target) < 2
         found.append((key, _match(part, target, fits, same, differs)))
     nearest = [match for _, match in sorted(found, key=lambda pair: pair[0])[:most]]
-    return tuple(_other_modes(nearest))
+    return tuple(_told_apart(nearest, memory_gb))
 
 
-def _other_modes(nearest: list[Match]) -> Iterator[Match]:
-    """Yield the first as it is; of its module's other power modes say that they are not set."""
+def _told_apart(nearest: list[Match], memory_gb: float | None) -> Iterator[Match]:
+    """Yield at most one exact match: of one product there are sizes of memory and power modes."""
+    sizes = {match.target.memory_gb for match in nearest if match.exact}
     for match in nearest:
-        first = nearest[0].target
-        if match.target.id != first.id and match.exact and match.target.module == first.module:
-            match = structs.replace(match, exact=False, differs=("power mode",))  # noqa: PLW2901
-        yield match
+        apart = None
+        if match.exact and memory_gb is None and len(sizes) > 1:
+            apart = "memory, which is not known"
+        elif match.exact and match is not nearest[0]:
+            apart = "power mode"
+        if apart is None:
+            yield match
+        else:
+            yield structs.replace(match, exact=False, differs=(*match.differs, apart))
 
 
 def words_of(name: str) -> frozenset[str]:
     """Return the words of a product's name that tell one chip from another."""
-    plain = EMPTY_WORDS.sub(" ", MODE.sub(" ", name).lower().replace("-", " "))
+    product = PART.sub(" ", MODE.sub(" ", name))
+    plain = EMPTY_WORDS.sub(" ", product.lower().replace("-", " "))
     return frozenset(re.findall(r"[a-z0-9.+]+", plain))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from captured_machines import machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medge.profiles.machine import cards_of, cpu_of
 from medge.profiles.match import Card, Cpu, Match, match_cpu, match_gpu, words_of
 from medge.profiles.target import targets
 
@@ -90,6 +94,48 @@ def test_a_jetson_is_matched_in_the_power_mode_that_is_set(
     assert nearest[0].target.id.endswith(expected)
     assert nearest[0].exact
     assert not any(match.exact for match in nearest[1:])
+
+
+@pytest.mark.parametrize(
+    ("captured", "expected", "exact"),
+    [
+        ("vm_xeon_cascade_lake", "intel-xeon-gold-5218t-x2", False),
+        ("xeon_platinum_8480", "intel-xeon-platinum-8480plus", True),
+        ("core_i7_1370p", "intel-core-i7-12700h", False),  # Raptor Lake has Alder Lake's cores
+        ("raspberry_pi_5", "raspberry-pi-5", False),
+        ("jetson_agx_xavier", "nvidia-jetson-agx-xavier-cpu", False),
+        ("jetson_orin_nano", "nvidia-jetson-orin-nano-cpu", True),
+    ],
+)
+def test_the_cpu_of_a_captured_machine_is_matched(
+    tmp_path: Path, captured: str, expected: str, exact: bool
+) -> None:
+    nearest = match_cpu(cpu_of(machine(captured, tmp_path / "root")))[0]
+    assert (nearest.target.id, nearest.exact) == (expected, exact)
+
+
+@pytest.mark.parametrize(
+    ("captured", "expected"),
+    [
+        ("jetson_orin_nano", "nvidia-jetson-orin-nano-8gb"),
+        ("synthetic_jetson_orin_nano_super", "nvidia-jetson-orin-nano-super"),
+        ("synthetic_jetson_nano_jetpack_4", "nvidia-jetson-nano"),
+        ("synthetic_jetson_xavier_nx", "nvidia-jetson-xavier-nx"),
+        ("synthetic_nvidia_driver", "nvidia-rtx-3090"),
+    ],
+)
+def test_the_gpu_of_a_captured_machine_is_matched(
+    tmp_path: Path, captured: str, expected: str
+) -> None:
+    [card] = cards_of(machine(captured, tmp_path / "root"))
+    assert match_gpu(card)[0].target.id == expected
+
+
+def test_a_module_sold_with_two_sizes_is_not_this_device_until_its_memory_is_known() -> None:
+    kit = Card(name="NVIDIA Jetson Orin Nano Developer Kit", compute_capability="8.7")
+    nearest = match_gpu(kit)
+    assert not any(match.exact for match in nearest)
+    assert "memory, which is not known" in nearest[0].differs
 
 
 def test_a_cpu_without_its_name_is_matched_by_microarchitecture_and_tier() -> None:

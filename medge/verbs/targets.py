@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from medge.verbs.group import WithDefault
 from medge.verbs.options import output_options
-
-if TYPE_CHECKING:
-    from medge.profiles.match import Card, Cpu
 
 
 @click.group(cls=WithDefault, name="targets", short_help="Devices: published figures and studies.")
@@ -80,45 +76,14 @@ def match(*, form: str, as_json: bool, output: Path | None) -> None:
     """
     from medge.match_page import MATCH_COLUMNS, Part, match_object, match_rows
     from medge.output import write_page
+    from medge.profiles.machine import cards_of, cpu_of
     from medge.profiles.match import match_cpu, match_gpu
 
-    cpu, cards = _machine()
+    cpu = cpu_of()
     found: list[Part] = [("cpu", cpu, match_cpu(cpu))]
-    for number, card in enumerate(cards):
+    for number, card in enumerate(cards_of()):
         part = f"gpu {number}"
         found.append((part, card, match_gpu(card, part)))
     write_page(
         "json" if as_json else form, match_object(found), match_rows(found), output, MATCH_COLUMNS
     )
-
-
-def _machine() -> tuple[Cpu, list[Card]]:
-    """Return what this machine tells of its CPU and its NVIDIA GPUs."""
-    from medge.profiles.cpu import cpu_facts
-    from medge.profiles.device import describe
-    from medge.profiles.jetson import jetson_facts
-    from medge.profiles.match import Card, Cpu
-    from medge.profiles.memory import memory_facts
-    from medge.profiles.nvidia import gpus
-
-    here = describe()
-    core = cpu_facts().get("microarchitecture")
-    cpu = Cpu(
-        name=here.name,
-        microarchitecture=str(core.value) if core else None,
-        cores=here.cores,
-        tier=here.tier,
-    )
-    board, memory = jetson_facts(), memory_facts().get("total")
-    module, mode = board.get("module"), board.get("power_mode")
-    shared_bytes = memory.value if memory and isinstance(memory.value, int) else None
-    cards = [
-        Card(
-            name=str(module.value) if gpu.integrated and module else gpu.name,
-            compute_capability=gpu.compute_capability,
-            memory_bytes=shared_bytes if gpu.integrated else gpu.memory_bytes,
-            power_mode=str(mode.value) if mode else None,
-        )
-        for gpu in gpus()
-    ]
-    return cpu, cards
