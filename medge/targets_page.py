@@ -28,7 +28,8 @@ def select_targets(
     Raises
     ------
     UsageError
-        No device has this architecture or vendor; the message names those that there are.
+        No device has this architecture or vendor; the message names those that there are. Or none
+        fits all that is asked.
     """
     everything = list(targets().values())
     capabilities = {one.compute_capability for one in everything if one.compute_capability}
@@ -44,6 +45,12 @@ def select_targets(
         and (min_memory_gb is None or (one.memory_gb or 0) >= min_memory_gb)
         and (one.in_review or not in_review)
     ]
+    if not found:
+        raise UsageError(
+            "filter",
+            f"None of the {len(everything)} devices fits all that is asked. Leave one filter out, "
+            "or see `medge targets`.",
+        )
     first_year: dict[str, int] = {}
     for one in everything:
         year = one.release_year or 9999

@@ -98,6 +98,16 @@ def test_a_filter_that_nothing_has_is_refused_with_what_there_is(
 
 
 @pytest.mark.parametrize(
+    "words",
+    [("--min-memory", "5000"), ("--min-memory", "nan"), ("--arch", "Volta", "--kind", "cpu")],
+)
+def test_filters_that_no_device_fits_are_refused(typed: Typed, words: tuple[str, ...]) -> None:
+    said = typed("targets", *words)
+    assert (said.code, said.out) == (2, "")
+    assert "None of the" in said.err
+
+
+@pytest.mark.parametrize(
     "told",
     [
         "NVIDIA GeForce GTX 1080 Ti",
