@@ -21,7 +21,7 @@ EXTRAS_ALL := openvino,codecs,gdcm,export
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help preflight demo demo-mri demo-bundles zoo test lint types pyright wheel bench hostile test-arm clean
+.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench hostile test-arm clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -66,6 +66,10 @@ zoo: $(STAMPS)/all ## Train eight classifiers to benchmark and judge with, 2 hou
 	$(BIN)/python examples/zoo.py build $(if $(DATA),--data '$(DATA)')
 	$(BIN)/python examples/zoo.py data --for chest-x-ray $(if $(DATA),--data '$(DATA)')
 	$(BIN)/python examples/zoo.py data --for breast-ultrasound $(if $(DATA),--data '$(DATA)')
+
+estimator: $(STAMPS)/all ## Fit the latency estimator and judge it (DATA=published_benchmarks.csv)
+	@test -n '$(DATA)' || { echo 'make estimator needs DATA=file.csv with published measurements'; exit 2; }
+	$(BIN)/python examples/estimator.py both '$(DATA)'
 
 test: $(STAMPS)/all lint types ## Build, all tests, lint, types
 	$(BIN)/pytest

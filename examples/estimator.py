@@ -20,6 +20,7 @@ from estimator_folds import SPREADS, judge
 from estimator_report import (
     Report,
     anchor_table,
+    anchored_rows,
     device_table,
     family_table,
     interval_table,
@@ -65,7 +66,11 @@ def write(report: Report, data: Path) -> None:
     """Write the parameters of the fit to all rows, with what left-out boards say of them."""
     core = report.core
     distances = np.abs(report.estimated - report.measured) / report.sds
-    limit = quantile(distances[core], np.array(report.device)[core].tolist())
+    limits_of = [quantile(distances[core], np.array(report.device)[core].tolist())]
+    for count in (1, 3):
+        place, off, sds = anchored_rows(report, count)
+        limits_of.append(quantile(np.abs(off) / sds, [report.device[i] for i in place]))
+    plain, some, several = (round(limit, 3) for limit in limits_of)
     found = score(report.estimated, report.measured, report.device, core)
     fit = report.full
     made = Parameters(
@@ -73,7 +78,7 @@ def write(report: Report, data: Path) -> None:
         date=datetime.date.today().isoformat(),
         data_digest=hashlib.sha256(data.read_bytes()).hexdigest(),
         rows=len(report.samples),
-        quantiles=(round(limit, 3), round(limit, 3)),
+        quantiles=(plain, some, several),
         spreads=SPREADS,
         limits=limits(report.samples),
         errors={
@@ -119,7 +124,7 @@ def judge_others(path: Path, specifications: list[Path]) -> None:
     device = [s.row.device for s in samples]
     every = np.ones(len(samples), bool)
     made = score(found.times.log_s, measured, device, every)
-    inside = np.abs(found.times.log_s - measured) <= known.quantiles[1] * found.sds
+    inside = np.abs(found.times.log_s - measured) <= known.quantile(0) * found.sds
     held = coverage(inside, device)
     print(f"{len(rows)} rows, {len(rows) - len(samples)} left out, {made.devices} devices")
     print(f"pooled {made.pooled:.1f} %, devices' median {made.device:.1f} %")

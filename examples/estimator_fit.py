@@ -21,6 +21,7 @@ DEVICE, STACK, CAMPAIGN = 0.12, 0.12, 0.03
 NOISE = 0.13
 FREEDOM = 4.0  # degrees of freedom of Student's t: a row that is far off counts little
 WEIGHT = 0.35  # of a row, on average: rows of one table repeat each other
+POWER = 0.5  # of the number of rows of a runtime on a device: its weight
 THINNED = 24  # rows of one runtime on one device that are fitted, taken evenly
 STEPS = 12
 DONE = 0.1  # a step that moves no parameter by more standard deviations of its belief is the last
@@ -134,7 +135,7 @@ class Problem:
         slope = right - (state - self.mean) / self.sd**2
         move = np.linalg.solve(matrix + np.diag(self.sd**-2.0), slope)
         longest = float(np.abs(move / self.sd)[: len(self.model.names)].max())
-        return state + move * min(1.0, 4.0 / longest), longest
+        return state + move * min(1.0, 4.0 / max(longest, 1e-9)), longest
 
 
 def thinned(samples: Sequence[Sample]) -> tuple[list[int], Floats]:
@@ -151,7 +152,7 @@ def thinned(samples: Sequence[Sample]) -> tuple[list[int], Floats]:
         taken = all_rows
         if len(all_rows) > THINNED:
             taken = [all_rows[int(j)] for j in np.linspace(0, len(all_rows) - 1, THINNED)]
-        weights |= {i: sizes[stack] ** 0.5 / len(taken) for i in taken}
+        weights |= {i: sizes[stack] ** POWER / len(taken) for i in taken}
     chosen = sorted(weights)
     return chosen, np.array([weights[i] for i in chosen])
 

@@ -9,7 +9,7 @@ import numpy as np
 from estimator_data import Sample
 from estimator_fit import Fit, Floats, Mask, Problem
 
-from medge.profiles.estimate.anchors import covariance, deviations
+from medge.profiles.estimate.anchors import deviations
 from medge.profiles.estimate.parameters import Spreads
 from medge.profiles.estimate.roofline import Roofline, Times
 from medge.profiles.estimate.terms import prior
@@ -28,11 +28,14 @@ class Judged:
         Index of each row among the samples.
     sds
         Standard deviation that the model states, before it is calibrated.
+    loose
+        Variance of each parameter that the fit has not seen, 0 of the others.
     """
 
     place: list[int]
     times: Times
     sds: Floats
+    loose: Floats
 
 
 def judge(fit: Fit, samples: Sequence[Sample], place: list[int]) -> Judged:
@@ -42,10 +45,14 @@ def judge(fit: Fit, samples: Sequence[Sample], place: list[int]) -> Judged:
     beliefs = [prior(name) for name in model.names]
     values = [fitted.get(n, p.mean) for n, p in zip(model.names, beliefs, strict=True)]
     times = model.times(np.array(values))
-    fresh = np.array([p.sd * (n not in fitted) for n, p in zip(model.names, beliefs, strict=True)])
-    own = covariance(times, times, np.ones((len(place), len(place))), SPREADS).diagonal()
-    variance = own + SPREADS.noise**2 + (times.jacobian**2) @ fresh**2
-    return Judged(place, times, np.sqrt(variance))
+    loose = [0.0 if n in fitted else p.sd**2 for n, p in zip(model.names, beliefs, strict=True)]
+    stacks = [samples[i].stack for i in place]
+    none = rows_of(times, [])
+    found = deviations(
+        times, none, np.empty(0), (stacks, []), spreads=SPREADS, loose=np.array(loose)
+    )
+    sds = np.array([deviation.variance**0.5 for deviation in found])
+    return Judged(place, times, sds, np.array(loose))
 
 
 def leave_out(
@@ -90,9 +97,8 @@ def anchored(
         part, known = rows_of(judged.times, rest), rows_of(judged.times, anchors)
         residual = measured[anchors] - known.log_s
         alike = ([stack] * len(rest), [stack] * count)
-        for row, deviation in zip(
-            rest, deviations(part, known, residual, alike, SPREADS), strict=True
-        ):
+        shifts = deviations(part, known, residual, alike, spreads=SPREADS, loose=judged.loose)
+        for row, deviation in zip(rest, shifts, strict=True):
             found.append(judged.place[row])
             centers.append(float(judged.times.log_s[row]) + deviation.mean)
             sds.append(deviation.variance**0.5)

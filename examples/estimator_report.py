@@ -225,33 +225,37 @@ def anchor_table(report: Report) -> Iterator[str]:
     yield ""
     yield "| measured rows | pooled | devices' median | covered, mean device | factor |"
     yield "| --- | --- | --- | --- | --- |"
-    distances = np.abs(report.estimated - report.measured) / report.sds
-    device = np.array(report.device)
-    limit = quantile(distances[report.core], device[report.core].tolist())
     for count in (1, 3):
-        wrong, names, inside, factors = _anchored(report, count, limit)
-        each = [np.median(wrong[names == name]) for name in dict.fromkeys(names.tolist())]
-        held = coverage(inside, names.tolist())
+        place, off, sds = anchored_rows(report, count)
+        names = [report.device[i] for i in place]
+        group = [report.group[i] for i in place]
+        wrong = 100 * np.abs(np.expm1(off))
+        distances = np.abs(off) / sds
+        nested = nested_quantiles(distances, names, group)
+        limit = np.array([nested[name] for name in group])
+        held = coverage(distances <= limit, names)
+        each = [np.median(wrong[np.array(names) == name]) for name in dict.fromkeys(names)]
         yield (
             f"| {count} | {np.median(wrong):.1f} | {np.median(each):.1f} | "
-            f"{np.mean(list(held.values())):.0f} % | {np.median(factors):.2f} |"
+            f"{np.mean(list(held.values())):.0f} % | {np.median(np.exp(limit * sds)):.2f} |"
         )
     yield ""
 
 
-def _anchored(report: Report, count: int, limit: float) -> tuple[Floats, np.ndarray, Mask, Floats]:  # type: ignore[type-arg]
-    wrong, names, inside, factors = [], [], [], []
+def anchored_rows(report: Report, count: int) -> tuple[list[int], Floats, Floats]:
+    """Return core rows, how far off their shifted estimates are, and the stated deviations."""
+    place: list[int] = []
+    off: list[float] = []
+    deviation: list[float] = []
     for part in report.judged:
         for seed in SEEDS:
-            place, centers, sds = anchored(part, report.samples, count, seed)
-            for i, center, sd in zip(place, centers, sds, strict=True):
+            rows, centers, sds = anchored(part, report.samples, count, seed)
+            for i, center, sd in zip(rows, centers, sds, strict=True):
                 if report.core[i]:
-                    off = center - report.measured[i]
-                    wrong.append(100 * abs(np.expm1(off)))
-                    names.append(report.device[i])
-                    inside.append(abs(off) <= limit * sd)
-                    factors.append(np.exp(limit * sd))
-    return np.array(wrong), np.array(names), np.array(inside), np.array(factors)
+                    place.append(i)
+                    off.append(center - report.measured[i])
+                    deviation.append(sd)
+    return place, np.array(off), np.array(deviation)
 
 
 def rank_table(report: Report) -> Iterator[str]:

@@ -37,7 +37,11 @@ def score(estimated: Floats, measured: Floats, device: Sequence[str], rows: Mask
     each = [float(np.median(wrong[names == name])) for name in dict.fromkeys(names.tolist())]
     far = np.abs(estimated - measured)[rows] > np.log(2)
     return Score(
-        len(wrong), len(each), float(np.median(wrong)), float(np.median(each)), 100 * float(far.mean())
+        rows=len(wrong),
+        devices=len(each),
+        pooled=float(np.median(wrong)),
+        device=float(np.median(each)),
+        twice_off=100 * float(far.mean()),
     )
 
 

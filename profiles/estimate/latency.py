@@ -240,18 +240,25 @@ def _intervals(
     values, sds = known.vector(model.names)
     times = model.times(values)
     fresh = np.array([name not in known.values for name in model.names])
-    extra = (times.jacobian[:, fresh] ** 2) @ (sds[fresh] ** 2)
+    loose = np.where(fresh, sds**2, 0.0)
     n = len(cases)
     residuals = np.log([row.latency_ms / 1e3 for row in measured]) - times.log_s[n:]
     stacks = ([c.runtime.id for c in cases], [c.runtime.id for c in anchors])
-    found = deviations(_part(times, 0, n), _part(times, n, None), residuals, stacks, known.spreads)
+    found = deviations(
+        _part(times, 0, n),
+        _part(times, n, None),
+        residuals,
+        stacks,
+        spreads=known.spreads,
+        loose=loose,
+    )
     for i, deviation in enumerate(found):
-        spread = math.sqrt(deviation.variance + (0 if measured else float(extra[i])))
+        spread = known.quantile(len(measured)) * math.sqrt(deviation.variance)
         center = float(times.log_s[i]) + deviation.mean
         yield _Interval(
             log_s=center,
-            low=center - known.quantiles[0] * spread,
-            high=center + known.quantiles[1] * spread,
+            low=center - spread,
+            high=center + spread,
             shares=_shares(times, i),
             unseen=_unseen(cases[i], known),
         )

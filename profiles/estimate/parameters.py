@@ -56,7 +56,8 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     values
         Name of each fitted parameter (see ``terms``) to its value and standard deviation.
     quantiles
-        By how many standard deviations 80 % of devices' rows stay below and above the estimate.
+        Within how many standard deviations 80 % of devices' rows stay: with no row measured on
+        the device, with one or two, with three or more.
     data_digest
         SHA-256 of the measurements that were fitted.
     rows
@@ -69,7 +70,7 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     date: str
     data_digest: str
     rows: int
-    quantiles: tuple[float, float]
+    quantiles: tuple[float, float, float]
     spreads: Spreads
     limits: Limits
     errors: Mapping[str, float] = {}
@@ -80,6 +81,10 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found = [self.values.get(name) or prior(name) for name in names]
         table = np.array(found, np.float64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
+
+    def quantile(self, measured: int) -> float:
+        """Return the half-width of the interval in standard deviations."""
+        return self.quantiles[0 if measured == 0 else 1 if measured < 3 else 2]
 
     def digest(self) -> str:
         """Return what identifies these parameters in results."""
