@@ -44,17 +44,26 @@ Shape = tuple[int, ...]
 def layers_of(graph: bytes, image: Tensor) -> Layers:
     """Describe every node of a graph; ``image`` is a batch of one that it takes.
 
-    A multiplication and its addition are two operations, and a bias costs nothing more: it takes
-    the place of the first addition. Elementwise operators count one an element.
+    What depends on weights alone is a weight and no layer of its own. A multiplication and its
+    addition are two operations, and a bias costs nothing more: it takes the place of the first
+    addition. Elementwise operators count one an element.
     """
     model = onnx.load_from_string(graph)
     values = run_plainly(model, image)
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    nodes = []
     for node in model.graph.node:
-        if node.op_type == "Constant":
-            weights[node.output[0]] = values[node.output[0]]
-    nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+        if _is_constant(node, weights):
+            weights |= {name: values[name] for name in node.output if name in values}
+        else:
+            nodes.append(node)
     return Layers(layers=tuple(_layer(i, n, values, weights) for i, n in enumerate(nodes)))
+
+
+def _is_constant(node: onnx.NodeProto, weights: Mapping[str, Tensor]) -> bool:
+    """Tell what depends on no input: every runtime computes it once, when it loads the graph."""
+    read = [name for name in node.input if name]
+    return node.op_type == "Constant" or (bool(read) and all(name in weights for name in read))
 
 
 def _layer(

@@ -11,8 +11,8 @@ from pathlib import Path
 from medge.engine.bundle import find_bundle, open_bundle
 from medge.errors import UsageError
 from medge.profiles.estimate.latency import Measured
-from medge.profiles.estimate.plan import HERE, Plan, plan
-from medge.profiles.here import targets_here
+from medge.profiles.estimate.plan import Plan, plan
+from medge.profiles.here import HERE, targets_here
 from medge.profiles.layers import Layers
 from medge.profiles.network import architectures, networks
 from medge.profiles.study import Study, gpus_of

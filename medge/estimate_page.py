@@ -60,10 +60,14 @@ def _estimate(each: Plan, fps: float) -> dict[str, Any]:
         "shares": dict(latency.shares),
         "measured_rows": latency.measured,
         "notes": list(latency.notes),
-        "memory": None if each.memory is None else msgspec.to_builtins(each.memory),
+        "memory": None if each.memory is None else _memory(each.memory),
         "energy_upper_bound_j": each.energy_j,
         "toolchain": None if each.route is None else msgspec.to_builtins(each.route),
     }
+
+
+def _memory(memory: MemoryEstimate) -> dict[str, Any]:
+    return {**msgspec.to_builtins(memory), "fits": memory.fits}
 
 
 def _abstention(each: Plan) -> dict[str, Any]:
@@ -137,6 +141,8 @@ def _heading(found: Answer, asked: Question) -> str:
     lines, study = [], found.study
     if study is not None:
         lines.append(f"Study {study.ref}, {study.first_author} {study.year}: {study.model}.")
+        if (study.gpu_count or 1) > 1:
+            lines.append(f"It used {study.gpu_count} GPUs together; an estimate is of one.")
     names = ", ".join(one.name for one in found.subjects)
     runtime = asked.runtime or "the best runtime that each device still has"
     if names:

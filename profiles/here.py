@@ -15,6 +15,9 @@ from medge.profiles.memory import measure_bandwidth, memory_facts
 from medge.profiles.nvidia import gpus
 from medge.profiles.target import Target
 
+HERE = "this-machine"
+"""Its id: what no entry of the catalog has."""
+
 RATES = ("fp32_tflops", "fp16_tflops", "int8_tops")  # they grow with cores and clock
 
 
@@ -63,7 +66,7 @@ def _scaled(nearest: Target, cpu: Cpu, threads: int, facts: Facts) -> Target:
     whole = nearest.memory_bandwidth_gb_s
     return structs.replace(
         nearest,
-        id="this-machine",
+        id=HERE,
         name=f"{cpu.name}, {cores} cores",
         module=None,
         cores=cores,

@@ -161,3 +161,23 @@ def test_an_empty_tensor_is_left_out_and_the_table_can_be_read_again() -> None:
     sliced, joined = found.layers[1:3]
     assert (sliced.outputs, sliced.output_shapes, sliced.output_bytes) == ((), (), 0)
     assert joined.inputs == ("shape",)
+
+
+def test_what_depends_on_weights_alone_is_a_weight() -> None:
+    nodes = [
+        helper.make_node("Identity", ["bias"], ["same"]),
+        helper.make_node("Expand", ["same", "shape"], ["wide"]),
+        helper.make_node("Add", ["image", "wide"], ["scores"]),
+    ]
+    limits = [
+        numpy_helper.from_array(np.ones(4, "f4"), "bias"),
+        numpy_helper.from_array(np.array([1, 3, 4, 4], "i8"), "shape"),
+    ]
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 4])
+        for name in ("image", "scores")
+    ]
+    graph = helper.make_graph(nodes, "constant", ports[:1], ports[1:], limits)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (found,) = layers_of(model.SerializeToString(), np.zeros((1, 3, 4, 4), "f4")).layers
+    assert (found.op, found.inputs, found.weight_bytes) == ("Add", ("image",), 4 * 48)

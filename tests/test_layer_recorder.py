@@ -75,8 +75,8 @@ def test_a_recorded_network_has_the_products_of_its_graph(
     assert products(recorded) == products(graph)
     assert flops(recorded) == pytest.approx(flops(graph), rel=0.01)
     convolutions = [
-        [(each.input_shapes[0], each.output_shapes) for each in one.layers if each.op == "Conv"]
-        for one in (recorded, graph)  # equal biases reach the graph's convolutions as a tensor
+        [(each.input_shapes, each.output_shapes) for each in one.layers if each.op == "Conv"]
+        for one in (recorded, graph)
     ]
     assert convolutions[0] == convolutions[1]
 

@@ -14,6 +14,7 @@ from medge.profiles.estimate.latency import (
 )
 from medge.profiles.estimate.memory import Footprint, MemoryEstimate, estimate_memory, footprint
 from medge.profiles.estimate.runtimes import RUNTIMES, Runtime, can_run, find_runtime
+from medge.profiles.here import HERE
 from medge.profiles.layers import Layers
 from medge.profiles.support import Host, host_of
 from medge.profiles.target import Target
@@ -30,8 +31,6 @@ ROUTES = {  # a class of runtimes, and the ways of the toolchain's tables that e
 }
 PREFERRED = {"gpu": ("tensorrt", "openvino", "onnxruntime"), "cpu": ("openvino", "onnxruntime")}
 """What medge would run by, the fastest first; the first that still supports the device is taken."""
-
-HERE = "this-machine"  # its software is what `medge doctor` found, not what the tables say
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +144,7 @@ def _way(target: Target, asked: str | None) -> Way:
 def _checked(target: Target, asked: str) -> Way:
     """Return the route to a runtime that was named, or why there is none any more."""
     setting = find_runtime(asked)
+    # What this machine has, `medge doctor` found; the tables say what others could have.
     wanted = ROUTES.get((setting.runtime.id, target.kind))
     if wanted is None or target.id == HERE or not can_run(setting.runtime, target):
         return asked, None, None
