@@ -16,12 +16,12 @@ from medge.profiles.estimate.terms import prior
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-DEVICE, STACK, CAMPAIGN = 0.12, 0.12, 0.03
+DEVICE, STACK, CAMPAIGN = 0.2, 0.18, 0.03
 """Standard deviations of what rows of a device, of a runtime on it, and of a source share."""
 NOISE = 0.13
 FREEDOM = 4.0  # degrees of freedom of Student's t: a row that is far off counts little
-WEIGHT = 0.35  # of a row, on average: rows of one table repeat each other
-POWER = 0.5  # of the number of rows of a runtime on a device: its weight
+WEIGHT = 0.3  # of a row, on average: rows of one table repeat each other
+POWER = 0.25  # of the number of rows of a runtime on a device: its weight
 THINNED = 24  # rows of one runtime on one device that are fitted, taken evenly
 STEPS = 12
 DONE = 0.1  # a step that moves no parameter by more standard deviations of its belief is the last
