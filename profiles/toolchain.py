@@ -212,7 +212,7 @@ def _given_up(name: str, host: Host) -> str:
 
 def _newest(host: Host) -> Iterator[Newest]:
     """Yield each part's newest release for this hardware, archives and all."""
-    asked = _asked(host)
+    asked = _asked(host) if host.platform else set()
     for name in INSTALLED:
         if name in {"medge", "numpy"} or name not in asked:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 import support_reference as reference
 from hypothesis import given
@@ -13,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import medge
+from medge.errors import BackendError
+from medge.lock import choose_route
 from medge.profiles.support import host_of, parts, precisions, routes, sources, within
 from medge.profiles.target import Target, targets
 from medge.profiles.toolchain import INSTALLED, Ladder, Route, ladder
@@ -191,6 +194,24 @@ def test_precisions_that_the_hardware_speeds_up(target_id: str, faster: set[str]
     assert {speed.precision for speed in found.speeds if speed.faster} == faster
     for route in found.routes:
         assert set(route.precisions) <= faster
+
+
+def test_hardware_that_no_table_knows_has_no_route_and_says_so() -> None:
+    radeon = msgspec.structs.replace(
+        targets()["intel-arc-b580"], id="radeon", vendor="AMD", architecture="RDNA 3"
+    )
+    found = ladder(radeon)
+    assert (found.routes, found.newest) == ((), ())
+    with pytest.raises(BackendError, match="the support tables hold no software for RDNA 3"):
+        choose_route(found, None)
+
+
+def test_a_cpu_that_openvino_does_not_list_runs_onnxruntime() -> None:
+    ryzen = msgspec.structs.replace(
+        targets()["intel-core-i7-8700k"], id="ryzen", vendor="AMD", architecture="Zen 3"
+    )
+    assert [route.id for route in ladder(ryzen).routes if route.possible] == ["onnxruntime"]
+    assert choose_route(ladder(ryzen), None).id == "onnxruntime"
 
 
 def test_every_source_is_cited_and_every_citation_is_a_source() -> None:
