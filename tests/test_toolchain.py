@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import support_reference as reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -266,6 +266,7 @@ bounds = st.lists(
 
 
 def test_ranges_are_read_as_pep_440_reads_them() -> None:
+    @settings(deadline=None)
     @given(numbers, bounds)
     def same(version: str, wanted: str) -> None:
         # Tables write releases in full: 8.9 is not 8.9.0 here, so both sides get four numbers.
