@@ -11,6 +11,7 @@ import argparse
 import datetime
 import hashlib
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,8 @@ def limits(samples: list[Sample] | tuple[Sample, ...]) -> Limits:
 
 def judge_others(path: Path, specifications: list[Path]) -> None:
     """Print how the installed parameters do on other measurements."""
-    rows, samples = load(path, specifications)
+    refused: Counter[str] = Counter()
+    rows, samples = load(path, specifications, refused)
     known = parameters()
     names = tuple(known.values)
     table = np.array([known.values[name] for name in names])
@@ -126,7 +128,12 @@ def judge_others(path: Path, specifications: list[Path]) -> None:
     made = score(found.times.log_s, measured, device, every)
     inside = np.abs(found.times.log_s - measured) <= known.quantile(0) * found.sds
     held = coverage(inside, device)
-    print(f"{len(rows)} rows, {len(rows) - len(samples)} left out, {made.devices} devices")
+    out = len(rows) - len(samples) - sum(refused.values())
+    print(
+        f"{len(rows)} rows, {out} left out, {sum(refused.values())} refused, {made.devices} devices"
+    )
+    for reason, count in refused.most_common():
+        print(f"refused {count}: {reason}")
     print(f"pooled {made.pooled:.1f} %, devices' median {made.device:.1f} %")
     mean = np.mean(list(held.values()))
     print(f"over 2x off {made.twice_off:.1f} %; covered, mean device {mean:.0f} %")

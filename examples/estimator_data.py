@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from estimator_rows import Row, read_rows, target_id
-from estimator_tables import family, layers_of
+from estimator_tables import UnknownNetworkError, family, layers_of
 
-from medge.profiles.estimate.hardware import hardware_of
-from medge.profiles.estimate.kernels import Kernels, kernels_of
+from medge.profiles.estimate.hardware import NotRunnableError, hardware_of
+from medge.profiles.estimate.kernels import Kernels, UnknownOperatorError, kernels_of
 from medge.profiles.estimate.roofline import Case
 from medge.profiles.target import Target, read_targets, targets
 
@@ -45,10 +46,18 @@ class Sample:
         return family(self.row.model)
 
 
-def load(path: Path, more: Sequence[Path] = ()) -> tuple[list[Row], list[Sample]]:
+def load(
+    path: Path, more: Sequence[Path] = (), refused: Counter[str] | None = None
+) -> tuple[list[Row], list[Sample]]:
     """Return every row of a CSV, and those that are comparable as samples.
 
-    ``more`` are CSV files with the specifications of devices that the catalog lacks.
+    Parameters
+    ----------
+    more
+        CSV files with the specifications of devices that the catalog lacks.
+    refused
+        Counts the rows whose device or network is not known, by their reason; without it such a
+        row stops everything.
     """
     known = dict(targets())
     for extra in more:
@@ -56,11 +65,16 @@ def load(path: Path, more: Sequence[Path] = ()) -> tuple[list[Row], list[Sample]
     names = {target.name.casefold(): target.id for target in known.values()}
     rows = read_rows(path)
     tables: dict[tuple[object, ...], Kernels] = {}
-    made = [
-        _sample(row, known[target_id(row.device, names)], tables)
-        for row in rows
-        if not row.excluded
-    ]
+    made = []
+    for row in rows:
+        if row.excluded:
+            continue
+        try:
+            made.append(_sample(row, known[target_id(row.device, names)], tables))
+        except (KeyError, NotRunnableError, UnknownOperatorError, UnknownNetworkError) as error:
+            if refused is None:
+                raise
+            refused[f"{type(error).__name__}: {error}"] += 1
     return rows, made
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from estimator_tables import UnknownNetworkError
 from layer_recorder import record
 from torch import Tensor, nn
 
@@ -77,6 +78,8 @@ def _build(name: str, height: int) -> nn.Module:
         return getattr(models, plain)(**extra)  # type: ignore[no-any-return]
     timm: Any = import_with_vision_operators("timm")
     plain = TIMM.get(name, name)
+    if not timm.is_model(plain):
+        raise UnknownNetworkError(name)
     sized = plain.startswith(("vit_", "deit_", "swin_")) and f"_{height}" not in plain
     return timm.create_model(plain, **({"img_size": height} if sized else {}))  # type: ignore[no-any-return]
 

@@ -47,6 +47,10 @@ FAMILIES = (  # what a name holds, first match
 )
 
 
+class UnknownNetworkError(LookupError):
+    """No constructor is known for a printed name; ``str`` is the name."""
+
+
 def family(model: str) -> str:
     """Return the family that a network is left out with."""
     return next(name for part, name in FAMILIES if part in model)

@@ -249,6 +249,15 @@ def test_the_parameters_are_written_as_they_are_read() -> None:
     assert len(known.data_digest) == 64
 
 
+def test_the_page_on_accuracy_is_of_these_parameters() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "estimation.md").read_text(encoding="utf-8")
+    told = parameters().errors
+    pooled = told["left_out_pooled_percent"]
+    device = told["left_out_device_median_percent"]
+    assert f"| **roofline of kernels** | {pooled:.1f} / {device:.1f} |" in page
+    assert f"{told['left_out_rows']:.0f} of them of a runtime" in page
+
+
 def test_damaged_parameters_are_told(tmp_path: Path) -> None:
     path = tmp_path / "estimator.json"
     path.write_bytes(PATH.read_bytes().replace(b'"rows"', b'"ows"'))
