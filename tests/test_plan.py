@@ -111,19 +111,21 @@ def test_a_measured_runtime_adds_its_parts_up(monkeypatch: pytest.MonkeyPatch) -
         version="1",
         base_mb=100.0,
         load_fixed_mb=5.0,
-        load_weights=3.0,
+        load_convolutions=3.0,
+        load_products=2.0,
         load_layers_kb=10.0,
         run_fixed_mb=7.0,
-        run_weights=1.0,
+        run_convolutions=1.0,
+        run_products=0.5,
         run_tensors=2.0,
         run_layers_kb=20.0,
         networks=1,
         error_ratio=0.1,
         source="made up",
     )
-    loading, running = process_bytes(known, 50_000_000, 8_000_000, 100)
-    assert loading == 100_000_000 + 5_000_000 + 150_000_000 + 1_000_000
-    assert running == 100_000_000 + 7_000_000 + 50_000_000 + 16_000_000 + 2_000_000
+    loading, running = process_bytes(known, 50_000_000, 70_000_000, 8_000_000, 100)
+    assert loading == 100_000_000 + 5_000_000 + 150_000_000 + 40_000_000 + 1_000_000
+    assert running == 100_000_000 + 7_000_000 + 50_000_000 + 10_000_000 + 16_000_000 + 2_000_000
     monkeypatch.setattr(memory_module, "runtime_memory", lambda: {"openvino": known})
     found = one(CPU).memory
     assert found is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from medge.profiles.estimate.kernels import SMALL
 from medge.profiles.estimate.liveness import Crowd, crowd
 from medge.profiles.layers import Layers
 from medge.profiles.rows import read_rows
@@ -31,10 +33,11 @@ class RuntimeMemory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ----------
     base_mb
         The process with medge and the runtime imported, before a network is loaded.
-    load_weights, load_layers_kb
-        At the highest moment of loading: bytes for each byte of weights, KB for each layer.
-    run_weights, run_tensors, run_layers_kb
-        While running: bytes for each byte of weights and of the tensors' crowd, KB for each layer.
+    load_convolutions, load_products, load_layers_kb
+        At the highest moment of loading: bytes for each byte of weights of convolutions, which are
+        reordered, and of all other layers; KB for each layer.
+    run_convolutions, run_products, run_tensors, run_layers_kb
+        The same while running; bytes for each byte of the tensors' crowd.
     networks, error_ratio
         How many networks they were fitted to, and the largest error on those.
     """
@@ -43,10 +46,12 @@ class RuntimeMemory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     version: Text
     base_mb: Ratio
     load_fixed_mb: Ratio
-    load_weights: Ratio
+    load_convolutions: Ratio
+    load_products: Ratio
     load_layers_kb: Ratio
     run_fixed_mb: Ratio
-    run_weights: Ratio
+    run_convolutions: Ratio
+    run_products: Ratio
     run_tensors: Ratio
     run_layers_kb: Ratio
     networks: int
@@ -109,8 +114,17 @@ def runtime_memory() -> Mapping[str, RuntimeMemory]:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a network needs at fp32 and batch 1 wherever it runs."""
+    """What a network needs at fp32 and batch 1 wherever it runs.
 
+    Parameters
+    ----------
+    convolution_bytes
+        The part of ``weights_bytes`` that belongs to convolutions.
+    layers
+        Those that work on pictures; arithmetic on shapes is left out.
+    """
+
+    convolution_bytes: int
     weights_bytes: int
     crowd: Crowd
     layers: int
@@ -119,7 +133,12 @@ class Footprint:
 def footprint(layers: Layers) -> Footprint:
     """Return the bytes of a network's weights and of its tensors at their most crowded."""
     rows = layers.layers
-    return Footprint(sum(row.weight_bytes for row in rows), crowd(layers), len(rows))
+    return Footprint(
+        convolution_bytes=sum(row.weight_bytes for row in rows if row.op.startswith("Conv")),
+        weights_bytes=sum(row.weight_bytes for row in rows),
+        crowd=crowd(layers),
+        layers=sum(any(math.prod(shape) > SMALL for shape in row.output_shapes) for row in rows),
+    )
 
 
 def estimate_memory(
@@ -144,7 +163,8 @@ def estimate_memory(
         return MemoryEstimate(
             weights, tensors, None, None, weights + tensors, "running", False, exact, has
         )
-    loading, running = process_bytes(known, weights, tensors, network.layers)
+    convolutions = int(network.convolution_bytes * WIDTH[precision])
+    loading, running = process_bytes(known, convolutions, weights, tensors, network.layers)
     base = int(known.base_mb * 1e6)
     return MemoryEstimate(
         weights_bytes=weights,
@@ -160,20 +180,24 @@ def estimate_memory(
 
 
 def process_bytes(
-    known: RuntimeMemory, weights_bytes: int, tensors_bytes: int, layers: int
+    known: RuntimeMemory,
+    convolution_bytes: int,
+    weights_bytes: int,
+    tensors_bytes: int,
+    layers: int,
 ) -> tuple[int, int]:
-    """Return the highest moment of loading and of running."""
-    base = known.base_mb * 1e6
+    """Return the highest moment of loading and of running; terms as in ``Footprint``."""
+    products_bytes = weights_bytes - convolution_bytes
     loading = (
-        base
-        + known.load_fixed_mb * 1e6
-        + known.load_weights * weights_bytes
+        (known.base_mb + known.load_fixed_mb) * 1e6
+        + known.load_convolutions * convolution_bytes
+        + known.load_products * products_bytes
         + known.load_layers_kb * 1e3 * layers
     )
     running = (
-        base
-        + known.run_fixed_mb * 1e6
-        + known.run_weights * weights_bytes
+        (known.base_mb + known.run_fixed_mb) * 1e6
+        + known.run_convolutions * convolution_bytes
+        + known.run_products * products_bytes
         + known.run_tensors * tensors_bytes
         + known.run_layers_kb * 1e3 * layers
     )
