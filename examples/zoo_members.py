@@ -72,6 +72,7 @@ ZOO = {  # in the order of training
                 Stage(64, 1920, 1e-4, 16),
                 Stage(112, 1440, 1e-4, 16),
                 Stage(224, 320, 1e-4, 16),
+                Stage(224, 800, 1e-4, 8),
             )
         ),
     ),

@@ -2,16 +2,20 @@
 
 Run: ``python tests/benchmarks/quantizers.py out/quantized/resnet18.medge... [--zoo out/zoo]`` after
 ``tests/benchmarks/zoo.py``. Every graph is made from the bundle's fp32 graph and the zoo's 300
-calibration pictures; distances, flips and times are taken by the same code for all.
+calibration pictures, and judged on its 524 validation pictures; flips and times are taken by the
+same code for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +32,6 @@ from medge.errors import MedgeError
 from medge.exporters.calibrate import CalibrationSet, read_calibration_set
 
 Tensor = npt.NDArray[np.generic]
-MAX_PASS_BYTES = 1 << 30
 MAKERS: dict[str, Callable[[bytes, Sequence[Tensor]], bytes]] = {}
 
 
@@ -44,11 +47,23 @@ def main() -> None:
     print("| network | INT8 by | made in | onnxruntime | openvino |")
     print("|---|---|---|---|---|", flush=True)
     for name in options.bundles:
-        with open_bundle(find_bundle(name)) as bundle:
+        with tempfile.TemporaryDirectory() as folder, open_bundle(find_bundle(name)) as bundle:
             pictures = read_calibration_set(options.zoo / "calibration", bundle.manifest)
-            judge = Judge(bundle, options.zoo / "judge", options.zoo / "judge.csv")
+            judge = Judge(bundle, options.zoo / "judge", validation(options.zoo, Path(folder)))
             for row in compared(bundle, pictures, judge):
                 print(f"| {' | '.join([bundle.path.stem, *row])} |", flush=True)
+
+
+def validation(zoo: Path, folder: Path) -> Path:
+    """Write the labels of the 524 validation pictures to a file of their own."""
+    with (zoo / "judge.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    path = folder / "validation.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["split"] == "validation")
+    return path
 
 
 def compared(bundle: Bundle, pictures: CalibrationSet, judge: Judge) -> Iterator[list[str]]:
@@ -64,6 +79,7 @@ def compared(bundle: Bundle, pictures: CalibrationSet, judge: Judge) -> Iterator
         start = time.perf_counter()
         graphs[maker] = make(fp32, seen)
         seconds[maker] = f"{time.perf_counter() - start:.0f} s"
+        print(f"made by {maker}", file=sys.stderr, flush=True)
     cells = {name: [name, seconds[name]] for name in graphs}
     for backend in ("onnxruntime", "openvino"):
         choice = choose(bundle, backend, precision="fp32")
@@ -101,10 +117,11 @@ def onnxruntime_quantization(method: str) -> Callable[[bytes, Sequence[Tensor]],
     """Return its static quantization as documented for x86: uint8, int8 weights by channel."""
 
     def make(fp32: bytes, pictures: Sequence[Tensor]) -> bytes:
-        from onnxruntime import quantization
-        from onnxruntime.quantization.shape_inference import quant_pre_process
+        silent_onnxruntime()  # before anything of it is imported
+        quantization = import_module("onnxruntime.quantization")
+        prepare = import_module("onnxruntime.quantization.shape_inference").quant_pre_process
 
-        class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 self.left = iter(pictures)
 
@@ -115,7 +132,7 @@ def onnxruntime_quantization(method: str) -> Callable[[bytes, Sequence[Tensor]],
         with tempfile.TemporaryDirectory() as folder:
             source, ready, made = (str(Path(folder) / f"{n}.onnx") for n in ("a", "b", "c"))
             Path(source).write_bytes(fp32)
-            quant_pre_process(source, ready)
+            prepare(source, ready)
             fed = onnx.load(ready).graph.input[0].name
             quantization.quantize_static(
                 ready,
