@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,11 +109,3 @@ def single_device_kinds(samples: Sequence[Sample]) -> frozenset[str]:
     for sample in samples:
         boards.setdefault(sample.kind, set()).add(sample.group)
     return frozenset(kind for kind, found in boards.items() if len(found) == 1)
-
-
-def unlike(samples: Sequence[Sample]) -> Mapping[str, int]:
-    """Count the rows of each kind of runtime and hardware."""
-    counts: dict[str, int] = {}
-    for sample in samples:
-        counts[sample.kind] = counts.get(sample.kind, 0) + 1
-    return counts

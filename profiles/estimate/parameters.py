@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -85,10 +84,6 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def quantile(self, measured: int) -> float:
         """Return the half-width of the interval in standard deviations."""
         return self.quantiles[0 if measured == 0 else 1 if measured < 3 else 2]
-
-    def digest(self) -> str:
-        """Return what identifies these parameters in results."""
-        return hashlib.sha256(encode(self)).hexdigest()
 
 
 def encode(parameters: Parameters) -> bytes:
