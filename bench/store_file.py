@@ -79,7 +79,7 @@ def connect(
             _check(path, connection, len(ladder))
             if writable:
                 _prepare(path, connection, ladder)
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave the file open
             connection.close()
             raise
     return connection
@@ -102,7 +102,7 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") 
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # Ctrl-C too must leave all or nothing
         if connection.in_transaction:  # a full disk may have ended it already
             connection.execute("ROLLBACK")
         raise

@@ -136,7 +136,7 @@ class Pipeline:
         start = time.perf_counter_ns()
         try:
             outputs = self._classifier.session.infer(feeds, stream)
-        except Exception as error:
+        except Exception as error:  # handed to whoever owns the row, never hidden
             if rows == 1:
                 return [(error, time.perf_counter_ns() - start)]
             alone = [{name: t[row : row + 1] for name, t in feeds.items()} for row in range(rows)]

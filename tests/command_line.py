@@ -48,6 +48,6 @@ class Typed:
 def process(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the installed command to its end."""
     command = [str(TOOL), *map(str, words)]
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, **options
     )

@@ -223,7 +223,7 @@ try:
 except StorageError as error:
     print(error.rule, error.exit_code)
 """
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [
             *(sys.executable, "-I", "-c"),
             f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{code}",
@@ -253,7 +253,7 @@ while True:
     folder = tmp_path / "cache"
     for _ in range(4):
         reader = EngineCache(folder)
-        with subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(
             [sys.executable, "-I", "-c", code, str(folder)], stdout=subprocess.PIPE
         ) as writer:
             assert writer.stdout is not None
@@ -321,7 +321,7 @@ print(found, cache.notes)
 """
     folder = str(tmp_path / "cache")
     running = [
-        subprocess.Popen(  # noqa: S603
+        subprocess.Popen(
             [sys.executable, "-I", "-c", code, folder, str(number)],
             stdout=subprocess.PIPE,
             text=True,

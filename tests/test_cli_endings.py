@@ -36,7 +36,7 @@ def studies(tmp_path: Path) -> Path:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_exit_code_6(bundle: Path, studies: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [TOOL, "run", studies, "--bundle", bundle, "--format", "jsonl"],
             stdout=full,
             stderr=subprocess.PIPE,
@@ -51,7 +51,7 @@ def test_a_full_disk_is_exit_code_6(bundle: Path, studies: Path) -> None:
 
 def test_a_reader_that_leaves_ends_the_run_quietly(bundle: Path, studies: Path) -> None:
     made.make(studies / "z-long.dcm", frames=2000, rows=16, columns=16)
-    running = subprocess.Popen(  # noqa: S603
+    running = subprocess.Popen(
         [TOOL, "run", studies, "--bundle", bundle, "--format", "jsonl"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -73,7 +73,7 @@ def test_a_signal_ends_the_run_with_its_code_and_leaves_no_half_file(
 ) -> None:
     made.make(tmp_path / "long.dcm", frames=20_000, rows=16, columns=16)
     target = tmp_path / "out.jsonl"
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(
         [TOOL, "run", tmp_path / "long.dcm", "--bundle", bundle, "--format", "jsonl", "-o", target],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -99,7 +99,7 @@ def test_a_terminal_sees_progress_on_stderr_while_results_go_elsewhere(
 
     ours, theirs = pty.openpty()
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [TOOL, "run", studies, "--bundle", bundle, "--format", "jsonl"],
             stdout=subprocess.PIPE,
             stderr=theirs,

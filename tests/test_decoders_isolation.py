@@ -206,7 +206,7 @@ print(isolation.shared_worker().pid, *(name for name in sys.modules if "gdcm" in
 
 def test_gdcm_is_never_loaded_here_and_its_process_ends_with_ours() -> None:
     script = SCRIPT.format(tests=str(Path(__file__).parent))
-    done = subprocess.run(  # noqa: S603  our own words
+    done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/"
     )
     pid, *modules = done.stdout.split()

@@ -189,7 +189,7 @@ def test_both_packages_of_one_runtime_are_a_conflict_with_one_command(
 
 
 def child(code: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-I", "-c", code], stdout=subprocess.PIPE)  # noqa: S603
+    return subprocess.Popen([sys.executable, "-I", "-c", code], stdout=subprocess.PIPE)
 
 
 def test_a_runtime_that_crashes_is_told_by_its_signal() -> None:

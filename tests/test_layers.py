@@ -74,7 +74,7 @@ def test_a_cpp_file_stays_short_and_says_its_purpose_first(path: Path) -> None:
 
 def modules_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True
     )
     return set(done.stdout.split())

@@ -236,7 +236,7 @@ found = backend.infer({{"image": image}})["scores"]
 np.testing.assert_allclose(found, reference(tiny_graph(), image), rtol=1e-4)
 print(backend.placement().compute, backend.engine() is None)
 """
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout == "{} True\n"

@@ -105,7 +105,7 @@ def test_a_build_that_cannot_run_here_is_refused_at_import() -> None:
 
 def run_with(name: str) -> tuple[int, str]:
     code = "import medge._native as n; print(n.kernels(), end='')"
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-I", "-c", code],
         env=os.environ | {"MEDGE_KERNELS": name},
         capture_output=True,

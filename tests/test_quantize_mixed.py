@@ -242,7 +242,7 @@ for graph in range(5):
 
 
 def run_killed(at: int) -> tuple[int, list[int]]:
-    done = subprocess.run(  # noqa: S603 - our own interpreter and text
+    done = subprocess.run(
         [sys.executable, "-I", "-c", KILLED, str(at)],
         capture_output=True,
         text=True,

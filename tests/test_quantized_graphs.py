@@ -35,7 +35,7 @@ def residual_graph() -> onnx.ModelProto:
     }
     for name in ("n1", "n2"):
         constants |= {f"{name}.{p}": random.uniform(0.5, 1.5, 4).astype("f4") for p in "gbmv"}
-    norm = lambda name, read, made: node(  # noqa: E731
+    norm = lambda name, read, made: node(
         "BatchNormalization", [read, *(f"{name}.{p}" for p in "gbmv")], [made], name
     )
     nodes = [

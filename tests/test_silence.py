@@ -55,7 +55,7 @@ def watched(tmp_path: Path, code: str, *arguments: str) -> tuple[str, list[Path]
         for name, value in os.environ.items()
         if name not in {"CI", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY"}
     }
-    done = subprocess.run(  # noqa: S603  # our own command
+    done = subprocess.run(  # our own command
         [*command, sys.executable, "-c", code, *arguments],
         env=environment | {"HOME": str(home), "TMPDIR": str(home)},
         cwd=home,

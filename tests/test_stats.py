@@ -77,7 +77,7 @@ def test_ranks_reach_the_confidence_and_none_inside_them_does(
         assert max(p**count, (1 - p) ** count) > side * (1 - 1e-9)
         return
     low, high = found
-    at_most = lambda k: scipy_stats.binom.cdf(k, count, p)  # noqa: E731
+    at_most = lambda k: scipy_stats.binom.cdf(k, count, p)
     assert 1 <= low <= high <= count
     assert at_most(low - 1) <= side * (1 + 1e-9)
     assert 1 - at_most(high - 1) <= side * (1 + 1e-9) + 1e-15

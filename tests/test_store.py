@@ -51,7 +51,7 @@ def store(path: Path) -> Iterator[Store]:
 
 def write(path: Path, first: int, last: int, before: str = "") -> subprocess.Popen[str]:
     """A process that adds the results of some seeds and says the id and seed of each."""
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [
             sys.executable, "-I", "-c", WRITER.format(before=before),
             str(path), str(Path(__file__).parent), str(first), str(last),
@@ -111,7 +111,7 @@ def test_a_result_that_cannot_be_stored_leaves_nothing(store: Store) -> None:
 def test_writers_killed_at_any_moment_leave_whole_results_and_all_they_acknowledged() -> None:
     """A shorter run of what ``make hostile`` does a thousand times."""
     script = Path(__file__).parent / "hostile" / "store_kills.py"
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-I", str(script), "--kills", "60"],
         capture_output=True,
         text=True,
@@ -126,7 +126,7 @@ def test_two_writers_at_once_take_turns(path: Path) -> None:
         _, errors = writer.communicate()
         assert (writer.returncode, errors) == (0, "")
     seeds = [*range(40), *range(100, 140)]
-    key = lambda one: one.measurements[0].samples_ns  # noqa: E731
+    key = lambda one: one.measurements[0].samples_ns
     assert sorted(held(path).values(), key=key) == sorted(map(result, seeds), key=key)
 
 
@@ -311,7 +311,7 @@ def test_the_first_step_never_changes() -> None:
 
 
 def test_every_commit_waits_for_the_disk(store: Store) -> None:
-    ask = lambda name: store._connection.execute(f"PRAGMA {name}").fetchone()[0]  # noqa: E731
+    ask = lambda name: store._connection.execute(f"PRAGMA {name}").fetchone()[0]
     assert (ask("journal_mode"), ask("synchronous"), ask("foreign_keys")) == ("wal", 2, 1)
 
 
@@ -362,7 +362,7 @@ def medium() -> Iterator[Path]:
 
 def read(path: Path) -> list[str]:
     """What READER says of a store that its user can read."""
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-I", "-c", READER, str(path), str(Path(__file__).parent)],
         capture_output=True,
         text=True,

@@ -23,7 +23,7 @@ def main() -> int:
     for name in SCRIPTS:
         print(f"\n$ python tests/benchmarks/{name}", flush=True)
         script = Path(__file__).with_name(name)
-        failed += subprocess.run([sys.executable, str(script)], check=False).returncode != 0  # noqa: S603
+        failed += subprocess.run([sys.executable, str(script)], check=False).returncode != 0
     return min(failed, 1)
 
 

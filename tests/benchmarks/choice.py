@@ -225,7 +225,7 @@ def picture_ns_of_app(graph: Path, hint: str, bundle: Bundle) -> int:
     words = ["-m", graph, "-d", "CPU", "-hint", hint, "-t", APP_S, "-shape", f"[{shape}]"]
     report = graph.parent
     words += ["-report_type", "no_counters", "-report_folder", report, "-json_stats"]
-    subprocess.run(  # noqa: S603
+    subprocess.run(
         [sys.executable, "-I", "-c", APP, *map(str, words)], check=True, capture_output=True
     )
     said = json.loads((report / "benchmark_report.json").read_text())["execution_results"]

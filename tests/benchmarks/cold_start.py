@@ -60,7 +60,7 @@ def main() -> None:
         environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
 
         def run(command: list[str]) -> None:
-            subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603
+            subprocess.run(command, check=True, capture_output=True, env=environment)
 
         found = sample(
             {name: lambda c=command: run(c) for name, command in commands.items()}, rounds=21

@@ -53,7 +53,7 @@ def _compare(path: str, backend: str, variant: str) -> None:
         environment = {**os.environ, "MEDGE_HOME": folder}
 
         def opened(cache: str) -> str:
-            return subprocess.run(  # noqa: S603
+            return subprocess.run(
                 [sys.executable, "-I", "-c", CHILD, path, backend, variant, cache],
                 check=True,
                 capture_output=True,

@@ -64,7 +64,7 @@ def main() -> None:
 def child(runtime: str, name: str, *, batch: int = 1, runs: int = 3) -> dict[str, Any]:
     """Run one network in a process of its own."""
     words = (runtime, graph_of(name), SIDES[name], batch, runs)
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, str(CHILD), *map(str, words)], capture_output=True, text=True, check=False
     )
     if done.returncode:

@@ -25,7 +25,7 @@ def main() -> None:
         os.environ["MEDGE_HOME"] = f"{folder}/state"
         words = ["quantize", bundle, "--calib", calibration, "-o", f"{folder}/made.medge"]
         start = time.perf_counter()
-        process = subprocess.Popen([MEDGE, *words], stdout=subprocess.PIPE, text=True)  # noqa: S603
+        process = subprocess.Popen([MEDGE, *words], stdout=subprocess.PIPE, text=True)
         said = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start

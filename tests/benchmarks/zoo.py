@@ -96,7 +96,7 @@ def verdict(drift: Drift | None) -> str:
 
 def said(*words: object) -> tuple[dict[str, Any], int]:
     """Run a verb; return its JSON and the largest memory of its process in bytes."""
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [str(MEDGE), *map(str, words), "--json"], stdout=subprocess.PIPE, text=True
     )
     text = process.stdout.read() if process.stdout else ""

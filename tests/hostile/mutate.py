@@ -123,7 +123,7 @@ def _supervise(cases: int, seed: int) -> tuple[Counter[tuple[str, str]], list[st
     slowest, first = 0.0, 0
     while first < cases:
         command = [sys.executable, __file__, "--work", str(first), str(cases), str(seed)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603  this script itself
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             for line in child.stdout:
                 number, mutator, name, kind, seconds = json.loads(line)
