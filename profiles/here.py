@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from medge.profiles.cpu import cpu_facts
-from medge.profiles.device import describe
+from medge.profiles.device import allowed_cpus
 from medge.profiles.facts import Facts
-from medge.profiles.match import Card, Cpu, match_cpu, match_gpu
+from medge.profiles.machine import cards_of, cpu_of
+from medge.profiles.match import Cpu, match_cpu, match_gpu
 from medge.profiles.memory import measure_bandwidth, memory_facts
-from medge.profiles.nvidia import gpus
 from medge.profiles.target import Target
 
 HERE = "this-machine"
@@ -28,23 +28,10 @@ def targets_here() -> Iterator[Target]:
     in a cycle comes from the nearest entry of the catalog. It takes half a second to measure.
     Nothing is yielded for a processor that resembles none.
     """
-    facts = cpu_facts()
-    device = describe()
-    core = facts.get("microarchitecture")
-    cpu = Cpu(
-        name=device.name,
-        microarchitecture=str(core.value) if core else None,
-        cores=device.cores,
-        tier=device.tier,
-    )
+    cpu, facts = cpu_of(), cpu_facts()
     for match in match_cpu(cpu, most=1):
-        yield _scaled(match.target, cpu, device.cpus, facts)
-    for gpu in gpus():
-        card = Card(
-            name=gpu.name,
-            compute_capability=gpu.compute_capability,
-            memory_bytes=gpu.memory_bytes,
-        )
+        yield _scaled(match.target, cpu, allowed_cpus(), facts)
+    for card in cards_of():
         yield from (match.target for match in match_gpu(card, most=1) if match.exact)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from captured_machines import machine
 
 from medge.profiles import here
 from medge.profiles.device import describe
+from medge.profiles.machine import cards_of
 from medge.profiles.match import Cpu
 from medge.profiles.memory import Bandwidth
 from medge.profiles.target import find_target
@@ -60,3 +64,14 @@ def test_this_machine_is_there_or_resembles_nothing() -> None:
     assert found[0].kind == "cpu"
     assert found[0].cores == describe().cores
     assert (found[0].fp32_tflops or 0) > 0
+
+
+@pytest.mark.usefixtures("bandwidth")
+def test_the_gpu_of_a_jetson_is_known_by_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its driver names the chip alone, which no entry of the catalog has."""
+    cards = cards_of(machine("jetson_orin_nano", tmp_path / "root"))
+    monkeypatch.setattr(here, "cards_of", lambda: cards)
+    found = [target.id for target in here.targets_here() if target.kind == "gpu"]
+    assert found == ["nvidia-jetson-orin-nano-8gb"]
