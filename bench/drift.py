@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medge.bench.decisions import Decisions, Progress, collect_all, silent
+from medge.bench.drift_report import Report, report_of
 from medge.bench.images import Images, gather, set_digest
 from medge.bench.pairing import Pairing
-from medge.bench.report import Report, report_of
 from medge.engine.backends.presence import installed_version
 from medge.engine.evidence import Drift, Margins
 from medge.engine.select import Choice, choose

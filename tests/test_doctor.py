@@ -18,11 +18,11 @@ from command_line import Typed
 
 from medge import doctor
 from medge.doctor import Examination, examine
-from medge.doctor_page import doctor_object, doctor_text, exit_code, fact_text
 from medge.engine import probe
 from medge.engine.backends import presence
 from medge.engine.kept import kept_facts, kept_problems
 from medge.engine.probe import Found, Runtime, runtimes
+from medge.pages.doctor import doctor_object, doctor_text, exit_code, fact_text
 from medge.profiles.facts import Fact, Problem
 
 ROOT = Path(__file__).parent.parent

@@ -19,8 +19,8 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 import medge
 from medge.bench.decisions import collect
 from medge.bench.drift import Judge
+from medge.bench.drift_report import Report
 from medge.bench.figures import ClassFigures
-from medge.bench.report import Report
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.evidence import Check, Margins
 from medge.engine.manifest import Output, Source, Threshold

@@ -10,10 +10,10 @@ from bundles import tiny_manifest
 from drift_kit import decisions
 
 from medge.bench.decisions import Decisions, Refusal
+from medge.bench.drift_report import MOST_FLIPS, Report, judged_classes, report_of
 from medge.bench.images import Images
 from medge.bench.labels import Labels
 from medge.bench.pairing import Pairing
-from medge.bench.report import MOST_FLIPS, Report, judged_classes, report_of
 from medge.engine.evidence import Drift, Margins
 from medge.engine.manifest import Output, Threshold
 

@@ -51,9 +51,9 @@ def command(
     gate: stored by `medge quantize` or `medge drift`, or judged here with --data.
     """
     from medge.bench.choose import CompileRequest, choose_fastest
-    from medge.compile_page import COLUMNS, compile_object, compile_rows
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.output import write_page
+    from medge.pages.compile import COLUMNS, compile_object, compile_rows
 
     asked = CompileRequest(
         goal="throughput" if goal == "throughput" else "latency",

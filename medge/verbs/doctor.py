@@ -42,8 +42,8 @@ def command(
     if lock or route is not None:
         raise click.UsageError("--lock and --route need --target, a device of `medge targets`.")
     from medge.doctor import examine
-    from medge.doctor_page import doctor_object, doctor_text, exit_code
     from medge.output import write_page, write_text
+    from medge.pages.doctor import doctor_object, doctor_text, exit_code
 
     found = examine(measure=not no_measure)
     form = "json" if as_json else form
@@ -59,9 +59,9 @@ def command(
 
 def _ladder(target: str, *, lock: bool, route: str | None, form: str, output: Path | None) -> None:
     """Write a device's ladder, or the lock of one of its routes."""
-    from medge.ladder_page import ladder_object, ladder_text
     from medge.lock import choose_route, lock_object, lock_text
     from medge.output import write_page, write_text
+    from medge.pages.ladder import ladder_object, ladder_text
     from medge.profiles.target import find_target
     from medge.profiles.toolchain import ladder
 

@@ -13,7 +13,7 @@ from medge.errors import GateError, UsageError
 from medge.verbs.options import EXISTING, output_options
 
 if TYPE_CHECKING:
-    from medge.bench.report import Report
+    from medge.bench.drift_report import Report
     from medge.engine.bundle import Bundle
 
 MARGIN = click.FloatRange(0, 1, min_open=True)
@@ -65,11 +65,11 @@ def command(
     inconclusive or cannot be judged. docs/drift.md explains verdicts and label files.
     """
     from medge.bench.drift import Judge
-    from medge.drift_page import drift_object, drift_rows
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.engine.evidence import Margins
     from medge.engine.select import choose
     from medge.output import write_page
+    from medge.pages.drift import drift_object, drift_rows
 
     margins = Margins(flip_ratio=max_flip, auc_drop=max_auc_drop, sensitivity_drop=max_sens_drop)
     with open_bundle(find_bundle(bundle)) as opened:

@@ -73,8 +73,8 @@ def command(
 
 def _show(form: str, output: Path | None, found: Answer, asked: Question) -> None:
     """Write the answer as one page, as a table, or for programs."""
-    from medge.estimate_page import CSV_COLUMNS, csv_rows, estimate_object, page_rows, table_text
     from medge.output import write_page, write_text
+    from medge.pages.estimate import CSV_COLUMNS, csv_rows, estimate_object, page_rows, table_text
 
     page = len(found.plans) == 1 and found.study is None
     if form == "csv":

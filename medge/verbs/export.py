@@ -49,9 +49,9 @@ def command(*, print_spec: bool, form: str, as_json: bool, **options: Any) -> No
         if options[needed] is None:
             raise click.UsageError(f"Missing {shown}.")
 
-    from medge.export_page import export_object, export_rows
     from medge.exporters.export import ExportRequest, export_bundle
     from medge.output import write_page
+    from medge.pages.export import export_object, export_rows
 
     def told(step: str) -> None:
         if sys.stderr.isatty():

@@ -14,9 +14,9 @@ from medge.verbs.options import output_options
 @output_options
 def command(*, bundle: str | None, form: str, as_json: bool, output: Path | None) -> None:
     """Check a BUNDLE, a folder or a built-in name, and show what it says of itself."""
-    from medge.bundle_page import bundle_object, bundle_rows
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.output import write_page
+    from medge.pages.bundle import bundle_object, bundle_rows
 
     with open_bundle(find_bundle(bundle)) as opened:
         write_page("json" if as_json else form, bundle_object(opened), bundle_rows(opened), output)

@@ -83,7 +83,7 @@ def command(
         quantize_bundle,
     )
     from medge.output import write_page
-    from medge.quantize_page import quantize_object, quantize_rows
+    from medge.pages.quantize import quantize_object, quantize_rows
 
     if labels is not None and data is None:
         raise click.UsageError("--labels needs --data, the folder of the images.")

@@ -38,7 +38,7 @@ def list_(
 ) -> None:
     """List studies in the order of the review's references."""
     from medge.output import write_page
-    from medge.studies_page import list_columns, list_object, list_rows, select_studies
+    from medge.pages.studies import list_columns, list_object, list_rows, select_studies
 
     form = "json" if as_json else form
     found = select_studies(modality=modality, disease=disease, model=model, organ=organ)
@@ -51,8 +51,8 @@ def list_(
 def show(*, ref: str, form: str, as_json: bool, output: Path | None) -> None:
     """Show study REF, the number of a reference in the review, 28 to 107."""
     from medge.output import write_page
+    from medge.pages.studies import study_object, study_rows
     from medge.profiles.study import find_study
-    from medge.studies_page import study_object, study_rows
 
     found = find_study(ref)
     write_page("json" if as_json else form, study_object(found), study_rows(found), output)
@@ -63,8 +63,8 @@ def show(*, ref: str, form: str, as_json: bool, output: Path | None) -> None:
 def summary(*, form: str, as_json: bool, output: Path | None) -> None:
     """Count the review's shares again from its studies, beside the figures that it prints."""
     from medge.output import write_page
+    from medge.pages.studies import SUMMARY_COLUMNS, summary_object, summary_rows
     from medge.profiles.shares import shares
-    from medge.studies_page import SUMMARY_COLUMNS, summary_object, summary_rows
 
     found = shares()
     write_page(

@@ -44,7 +44,7 @@ def list_(
     Most CPUs have no memory of their own, and --min-memory leaves them out.
     """
     from medge.output import write_page
-    from medge.targets_page import list_columns, list_object, list_rows, select_targets
+    from medge.pages.targets import list_columns, list_object, list_rows, select_targets
 
     form = "json" if as_json else form
     found = select_targets(
@@ -59,8 +59,8 @@ def list_(
 def show(*, target_id: str, form: str, as_json: bool, output: Path | None) -> None:
     """Show the device ID: its figures, their source, and the studies that used it."""
     from medge.output import write_page
+    from medge.pages.target import target_object, target_rows
     from medge.profiles.target import find_target
-    from medge.target_page import target_object, target_rows
 
     found = find_target(target_id)
     write_page("json" if as_json else form, target_object(found), target_rows(found), output)
@@ -74,8 +74,8 @@ def match(*, form: str, as_json: bool, output: Path | None) -> None:
     With each stands why it is near, how it differs, and which studies of the review used it or its
     architecture.
     """
-    from medge.match_page import MATCH_COLUMNS, Part, match_object, match_rows
     from medge.output import write_page
+    from medge.pages.match import MATCH_COLUMNS, Part, match_object, match_rows
     from medge.profiles.machine import cards_of, cpu_of
     from medge.profiles.match import match_cpu, match_gpu
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from medge.bundle_page import parity_text
 from medge.console import Row, bytes_text
+from medge.pages.bundle import parity_text
 
 if TYPE_CHECKING:
     from medge.exporters.export import ExportReport

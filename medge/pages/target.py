@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from medge.console import Row
+from medge.pages.targets import FIGURES
 from medge.profiles.study import Impossible, Study, impossible, studies_on
 from medge.profiles.target import Target, targets
-from medge.targets_page import FIGURES
 
 RATES = (
     ("fp32", "fp32_tflops", "TFLOPS"),

@@ -9,11 +9,11 @@ import msgspec
 
 from medge.console import Row, percent_text
 from medge.errors import UsageError
+from medge.pages.target import impossible_text
+from medge.pages.targets import plain_cells
 from medge.profiles.shares import Share
 from medge.profiles.study import CITATION, Study, impossible, studies
 from medge.profiles.target import targets
-from medge.target_page import impossible_text
-from medge.targets_page import plain_cells
 
 COLUMNS = ("ref", "modality", "disease", "model", "hardware")
 ALL_COLUMNS = tuple(field.name for field in msgspec.structs.fields(Study))

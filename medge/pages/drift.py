@@ -11,8 +11,8 @@ import msgspec
 from medge.console import Row, percent_text
 
 if TYPE_CHECKING:
+    from medge.bench.drift_report import Flip, Group, Report
     from medge.bench.figures import Change, ClassFigures
-    from medge.bench.report import Flip, Group, Report
     from medge.engine.bundle import Bundle
     from medge.engine.evidence import Check, Margins
 
