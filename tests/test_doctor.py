@@ -270,7 +270,8 @@ def test_a_busy_machine_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SOURCES = [
-    *(ROOT / "medge" / name for name in ("doctor.py", "doctor_page.py")),
+    ROOT / "medge/doctor.py",
+    ROOT / "medge/pages/doctor.py",
     *(ROOT / "engine" / name for name in ("kept.py", "probe.py")),
     *sorted((ROOT / "profiles").glob("*.py")),
 ]
