@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from medge.bench.measure import Measurement
+from medge.bench.sections import Sections
 from medge.engine.evidence import Drift
 from medge.engine.sealed import Candidate
 from medge.profiles.device import Device
@@ -35,6 +36,8 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ``profiles.device.describe()`` and ``identity()`` of the machine that measured.
     candidate, backend_version
         How the bundle was run; None when only stages before the network were measured.
+    sections
+        What `medge profile` adds: memory, energy, deadlines and what the result rests on.
     taken
         When, in UTC.
     """
@@ -46,5 +49,6 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drifts: tuple[Drift, ...] = ()
     candidate: Candidate | None = None
     backend_version: Text | None = None
+    sections: Sections | None = None
     taken: Moment = msgspec.field(default_factory=_now)
     medge: Text = msgspec.field(default_factory=_version)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from medge.bench.measure import Measurement
 from medge.bench.procedure import Procedure
 from medge.bench.result import Result
+from medge.bench.sections import Sections
 from medge.engine.evidence import Drift
 from medge.engine.sealed import Candidate
 from medge.profiles.device import Device
@@ -38,6 +39,7 @@ class ResultDocument(Struct, frozen=True, forbid_unknown_fields=True):
     candidate: Candidate | None
     backend_version: str | None
     medge: str
+    sections: Sections | None = None  # after 0.1.0's first results, which have none
 
 
 class _Taken(Struct, frozen=True):
@@ -132,7 +134,9 @@ def _pack(result: Result) -> _Packed:
         bundle_sha256=result.bundle_sha256,
         taken=result.taken,
         device=_json(DeviceDocument(result.device, result.device_identity)),
-        document=_json(ResultDocument(result.candidate, result.backend_version, result.medge)),
+        document=_json(
+            ResultDocument(result.candidate, result.backend_version, result.medge, result.sections)
+        ),
         measurements=tuple(
             _Taken(
                 one.stage,
@@ -158,6 +162,7 @@ def _unpack(packed: _Packed) -> Result:
         candidate=document.candidate,
         backend_version=document.backend_version,
         medge=document.medge,
+        sections=document.sections,
         measurements=tuple(
             Measurement(
                 stage=one.stage,

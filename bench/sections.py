@@ -1,0 +1,267 @@
+"""Sections: what a profile holds beside latencies, as it is stored, compared and shown."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from medge.bench.doubts import Doubt
+from medge.bench.measure import Measurement
+from medge.profiles.terms import Count, Positive, Probability, Sha256, Text
+
+
+class Absent(Struct, frozen=True, kw_only=True, tag="absent", forbid_unknown_fields=True):
+    """Why something could not be measured here; what is not known is never 0."""
+
+    reason: Text
+
+
+class ColdStart(Struct, frozen=True, kw_only=True, tag="cold-start", forbid_unknown_fields=True):
+    """New processes, from their start to the first decision.
+
+    ``total_ns`` has one entry for each process; ``steps_ns`` the median of each step, in order:
+    ``python``, ``import``, ``open``, ``load``, ``self-test``, ``first``. Files lay in the page
+    cache.
+    """
+
+    total_ns: tuple[Count, ...]
+    steps_ns: dict[str, Count]
+
+
+class Memory(Struct, frozen=True, kw_only=True, tag="memory", forbid_unknown_fields=True):
+    """Memory of the one process that ran one candidate, in bytes.
+
+    ``base`` before the network was loaded, ``loaded`` after its self-test, ``peak`` the highest
+    since the process began. ``pss`` shares pages that several processes map, None where the kernel
+    does not tell. ``growth_bytes`` is per 1,000 calls, with a 95 % interval, over ``calls`` calls.
+    ``device_bytes`` is what the process holds on an accelerator.
+    """
+
+    base_rss_bytes: Count
+    loaded_rss_bytes: Count
+    peak_rss_bytes: Count
+    base_pss_bytes: Count | None
+    loaded_pss_bytes: Count | None
+    growth_bytes: float
+    growth_low_bytes: float
+    growth_high_bytes: float
+    calls: Positive
+    source: Text
+    device_bytes: Count | Absent
+
+
+class Channel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One quantity that a sensor gives: ``clock`` of ``cpu0`` in ``MHz``, and where it is read."""
+
+    quantity: Literal["clock", "temperature", "power", "energy", "throttle", "load"]
+    part: Text
+    unit: Literal["MHz", "C", "W", "J", "reasons", "ratio"]
+    source: Text
+
+
+class Trace(Struct, frozen=True, kw_only=True, tag="trace", forbid_unknown_fields=True):
+    """What the sensors gave while a candidate ran.
+
+    ``at_ns`` counts from the first timed call; ``values[c][i]`` is channel c at moment i, None
+    where that reading failed. ``missing`` says for each quantity that has no channel why.
+    """
+
+    channels: tuple[Channel, ...]
+    at_ns: tuple[int, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    missing: dict[str, Text] = {}
+
+
+class Energy(Struct, frozen=True, kw_only=True, tag="energy", forbid_unknown_fields=True):
+    """Energy of what the named rails feed, in mJ per picture with a 95 % interval.
+
+    ``net`` is less what the device took while idle, ``raw`` is not.
+    """
+
+    source: Text
+    rails: tuple[Text, ...]
+    pictures: Positive
+    seconds: float
+    idle_w: float
+    busy_w: float
+    raw_mj: float
+    raw_low_mj: float
+    raw_high_mj: float
+    net_mj: float
+    net_low_mj: float
+    net_high_mj: float
+
+
+class LoadPoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One point of the batch and stream sweep; ``reason`` where it could not be measured."""
+
+    batch: Positive
+    streams: Positive
+    threads: Positive
+    measurement: Measurement | None
+    pictures_per_s: float | None
+    reason: Text | None = None
+
+
+class IdleGap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Calls after a pause: ``calls_ns[r][k]`` is the k-th call after the r-th pause."""
+
+    gap_ns: Count
+    calls_ns: tuple[tuple[Count, ...], ...]
+
+
+class LayerTime(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One operation as its runtime tells it; times are the median over the watched runs."""
+
+    name: Text
+    kind: Text
+    precision: Text
+    time_ns: Count
+    share_ratio: Probability
+
+
+class Layers(Struct, frozen=True, kw_only=True, tag="layers", forbid_unknown_fields=True):
+    """Time of every operation, from runs that were watched and so are slower than others."""
+
+    runs: Positive
+    layers: tuple[LayerTime, ...]
+    source: Text
+
+
+class Overhead(Struct, frozen=True, kw_only=True, tag="overhead", forbid_unknown_fields=True):
+    """What the profiler itself costs.
+
+    ``null_ns`` is the median of the same calls on a backend that answers at once. ``ratio`` is p50
+    with the sensors on, over p50 with them off, in the same rounds, within ``low`` and ``high``.
+    """
+
+    null_ns: Count
+    ratio: float
+    low: float
+    high: float
+    limit_ratio: float
+
+
+class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the bundle's own cases showed on this device, and what the network was seen to run in.
+
+    ``shares`` is the part of the convolutions and matrix products by precision.
+    """
+
+    cases: Count
+    max_abs: float
+    tolerance: float
+    shares: dict[str, float]
+    elsewhere: Count = 0  # operations that are not on the device that was asked for
+
+
+class Deadline(Struct, frozen=True, kw_only=True, tag="deadline", forbid_unknown_fields=True):
+    """A cine replayed at its frame rate: every frame is on time, late or dropped.
+
+    ``latency_ns`` counts from a frame's arrival to its decision, in order of arrival, None for a
+    frame that was dropped because newer ones had come. ``miss_high_ratio`` is the one-sided 99 %
+    bound of the part that was late or dropped. ``certified`` when that is at most
+    ``limit_ratio``; else ``missing_frames`` says how many more on-time frames would be needed, 0
+    when misses forbid it. ``first_ns`` is each first frame after a pause of ``freeze_ns``.
+    """
+
+    fps: float
+    deadline_ns: Count
+    latency_ns: tuple[int | None, ...]
+    on_time: Count
+    late: Count
+    dropped: Count
+    longest_late_run: Count
+    miss_ratio: Probability
+    miss_high_ratio: Probability
+    limit_ratio: Probability
+    certified: bool
+    missing_frames: Count
+    freeze_ns: Count
+    first_ns: tuple[Count, ...]
+
+
+class LoadgenRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run of MLPerf LoadGen, as its own summary tells it.
+
+    ``official`` says that its settings were those of mlperf.conf, unshortened. ``logs`` are the
+    digests of its log files, which lie in ``folder``.
+    """
+
+    scenario: Literal["SingleStream", "MultiStream", "Server", "Offline"]
+    mode: Literal["PerformanceOnly", "AccuracyOnly", "TEST01", "TEST04"]
+    version: Text
+    official: bool
+    settings: dict[str, str]
+    valid: bool
+    metric: Text
+    value: float
+    unit: Text
+    told: tuple[Text, ...] = ()  # its recommendations and early-stopping lines
+    logs: dict[str, Sha256] = {}
+    folder: Text | None = None
+
+
+class SoakMinute(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One minute of a soak: pictures answered and the median latency while on duty."""
+
+    minute: Count
+    pictures: Count
+    p50_ns: Count
+    p99_ns: Count | None
+    clock_mhz: float | None
+    temperature_c: float | None
+    throttled: bool | None
+
+
+class Soak(Struct, frozen=True, kw_only=True, tag="soak", forbid_unknown_fields=True):
+    """A long run at a duty cycle: what is sustained, and when the device began to throttle.
+
+    ``throttle_s`` is None when it never did while the sensors could tell, and ``Absent`` when none
+    could. ``ratio`` is the last minute's p50 over the first's.
+    """
+
+    duty_ns: Count
+    rest_ns: Count
+    minutes: tuple[SoakMinute, ...]
+    sustained_per_s: float
+    throttle_s: float | Absent | None
+    ratio: float
+    low: float
+    high: float
+
+
+class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a result rests on, so that somebody else can repeat it.
+
+    ``versions`` of every package and tool that took part; ``deviations`` from the default
+    procedure, one sentence each.
+    """
+
+    bundle: Text  # name and version
+    model_sha256: Sha256
+    data_sha256: Sha256 | None
+    versions: dict[str, str]
+    seeds: dict[str, int]
+    command: tuple[str, ...]
+    deviations: tuple[Text, ...] = ()
+
+
+class Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything of a profile that is no plain latency; None was not asked for."""
+
+    evidence: Evidence
+    golden: Golden | None = None
+    cold_start: ColdStart | Absent | None = None
+    memory: Memory | Absent | None = None
+    trace: Trace | Absent | None = None
+    energy: Energy | Absent | None = None
+    overhead: Overhead | Absent | None = None
+    doubts: dict[str, tuple[Doubt, ...]] = {}  # by stage
+    sweep: tuple[LoadPoint, ...] = ()
+    idle_gaps: tuple[IdleGap, ...] = ()
+    layers: Layers | Absent | None = None
+    deadline: Deadline | Absent | None = None
+    loadgen: tuple[LoadgenRun, ...] = ()
+    soak: Soak | Absent | None = None
