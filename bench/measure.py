@@ -169,7 +169,7 @@ class Rounds:
         """Yield the times of some calls, fewer if the time is up."""
         clock = self._clock
         for _ in range(calls):
-            with _collector_held_off():
+            with collector_held_off():
                 start = clock()
                 call()
                 end = clock()
@@ -181,7 +181,7 @@ class Rounds:
         """Return the time of one call in ns, of several the mean to the nearest."""
         procedure, clock = self.procedure, self._clock
         others = range(procedure.turn_calls - 1)
-        with _collector_held_off():
+        with collector_held_off():
             for _ in range(procedure.lead_in):
                 call()
             if procedure.rest_ns:
@@ -195,7 +195,7 @@ class Rounds:
 
 
 @contextmanager
-def _collector_held_off() -> Iterator[None]:
+def collector_held_off() -> Iterator[None]:
     """Keep Python's cyclic collector from running: it takes milliseconds, at any allocation."""
     enabled = gc.isenabled()
     gc.disable()
