@@ -160,14 +160,18 @@ class Deadline(Struct, frozen=True, kw_only=True, tag="deadline", forbid_unknown
     """A cine replayed at its frame rate: every frame is on time, late or dropped.
 
     ``latency_ns`` counts from a frame's arrival to its decision, in order of arrival, None for a
-    frame that was dropped because newer ones had come. ``miss_high_ratio`` is the one-sided 99 %
-    bound of the part that was late or dropped. ``certified`` when that is at most
-    ``limit_ratio``; else ``missing_frames`` says how many more on-time frames would be needed, 0
-    when misses forbid it. ``first_ns`` is each first frame after a pause of ``freeze_ns``.
+    frame that was dropped because newer ones had come: ``queue`` frames may wait. ``cine`` says
+    which pictures were replayed. ``longest_late_run`` counts frames in a row that were late or
+    dropped. ``miss_high_ratio`` is the one-sided 99 % bound of the part that was late or dropped.
+    ``certified`` when that is at most ``limit_ratio``; else ``missing_frames`` says how many more
+    on-time frames would be needed, 0 when misses forbid it. ``first_ns`` is, for each pause of
+    ``freeze_ns``, the time from the first frame after it to the first decision.
     """
 
     fps: float
     deadline_ns: Count
+    cine: Text
+    queue: Positive
     latency_ns: tuple[int | None, ...]
     on_time: Count
     late: Count
