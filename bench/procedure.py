@@ -61,8 +61,9 @@ class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ``alone``, or ``interleaved``: in every round each candidate has one turn, the order
         shuffled by ``seed``.
     spinning
-        Whether the runtime's threads wait for the next call in a loop: ``stopped`` when a call
-        ends, or as the ``runtime`` does by default.
+        How long the runtime's threads wait for the next call in a loop: ``brief``, a millisecond
+        or not at all, or as the ``runtime`` does by default. Results of medge before that say
+        ``stopped``.
     cpus
         The CPUs that the process is pinned to, None when it is not.
     """
@@ -81,7 +82,7 @@ class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     turn_calls: Positive = 1
     order: Literal["alone", "interleaved"] = "alone"
     seed: int = 0
-    spinning: Literal["stopped", "runtime"] = "stopped"
+    spinning: Literal["brief", "runtime", "stopped"] = "brief"
     cpus: tuple[Count, ...] | None = None
     clock: Literal["perf_counter_ns"] = "perf_counter_ns"
     collector: Literal["held-off"] = "held-off"  # Python's cyclic garbage collector, in a turn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import TensorProto, helper, load_from_string
 
+from medge.engine.backends.ort import _spinning
 from medge.engine.backends.ov import _check_precision
 from medge.engine.backends.silence import silent_onnxruntime, silent_openvino
 from medge.engine.bundle import Bundle, open_bundle
@@ -307,6 +309,26 @@ def test_onnxruntime_runs_on_the_cpu_provider_alone_with_the_threads_asked_for(
         assert len(os.listdir("/proc/self/task")) == before + 2  # the caller's own is the third
         options = runtime.get_session_options()
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+
+
+def test_onnxruntimes_threads_rest_soon_after_a_frame(tmp_path: Path) -> None:
+    """Left alone they loop for some 30 ms, which takes a core from decoding the next frame."""
+    burnt_s = []
+    with open_bundle(tiny_bundle(tmp_path)) as bundle, session(bundle, "onnxruntime", 2) as run:
+        golden = bundle.golden()
+        for _ in range(5):
+            run.infer({name: array[:1] for name, array in golden.inputs.items()})
+            before = time.process_time()
+            time.sleep(0.05)
+            burnt_s.append(time.process_time() - before)
+    assert sorted(burnt_s)[2] < 0.015
+
+
+@pytest.mark.parametrize(
+    ("version", "stopped"), [("1.17.0", True), ("1.25.1", True), ("1.26.0", False), ("2.0", False)]
+)
+def test_an_onnxruntime_that_cannot_bound_the_loop_stops_it(version: str, stopped: bool) -> None:
+    assert ("session.force_spinning_stop" in _spinning(version)) is stopped
 
 
 class TestOpenVINO:

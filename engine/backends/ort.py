@@ -238,11 +238,25 @@ def _session_options(onnxruntime: ModuleType, asked: Options) -> onnxruntime.Ses
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = FATAL
-    # Threads that spin between layers are 5-10 % faster at batch 1. Between frames they would burn
-    # the core that decodes the next frame, so they stop when a run ends (measured: equal latency).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    for entry, value in _spinning(onnxruntime.__version__).items():
+        options.add_session_config_entry(entry, value)
     return options
+
+
+def _spinning(version: str) -> dict[str, str]:
+    """Return how the runtime's threads wait: between layers in a loop, between frames asleep.
+
+    Left alone they loop for some 30 ms after a run, which takes a core from decoding the next
+    frame. Stopped at once, every run has to wake them: networks of 1 ms took twice as long
+    (docs/decisions/choosing.md). onnxruntime bounds the loop's time since 1.26.
+    """
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if (major, minor) < (1, 26):
+        return {"session.force_spinning_stop": "1"}
+    return {
+        "session.intra_op.spin_duration_us": "1000",
+        "session.intra_op.spin_backoff_max": "8",
+    }
 
 
 def _found(node: Any) -> Found:
