@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, load_from_string
 from medge.engine.backends.ort import _spinning
 from medge.engine.backends.ov import _check_precision
 from medge.engine.backends.silence import silent_onnxruntime, silent_openvino
-from medge.engine.bundle import Bundle, open_bundle
+from medge.engine.bundle import Bundle, find_bundle, open_bundle
 from medge.engine.bundle_writer import write_bundle
 from medge.engine.golden import pack_golden
 from medge.engine.placement import Placement
@@ -311,10 +311,10 @@ def test_onnxruntime_runs_on_the_cpu_provider_alone_with_the_threads_asked_for(
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
 
 
-def test_onnxruntimes_threads_rest_soon_after_a_frame(tmp_path: Path) -> None:
+def test_onnxruntimes_threads_rest_soon_after_a_frame() -> None:
     """Left alone they loop for some 30 ms, which takes a core from decoding the next frame."""
     burnt_s = []
-    with open_bundle(tiny_bundle(tmp_path)) as bundle, session(bundle, "onnxruntime", 2) as run:
+    with open_bundle(find_bundle(None)) as bundle, session(bundle, "onnxruntime", 2) as run:
         golden = bundle.golden()
         for _ in range(5):
             run.infer({name: array[:1] for name, array in golden.inputs.items()})
