@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from medge.bench.doubts import Doubt
 from medge.bench.measure import Measurement
+from medge.profiles.sensors.trace import Trace
 from medge.profiles.terms import Count, Positive, Probability, Sha256, Text
 
 
@@ -32,10 +33,11 @@ class ColdStart(Struct, frozen=True, kw_only=True, tag="cold-start", forbid_unkn
 class Memory(Struct, frozen=True, kw_only=True, tag="memory", forbid_unknown_fields=True):
     """Memory of the one process that ran one candidate, in bytes.
 
-    ``base`` before the network was loaded, ``loaded`` after its self-test, ``peak`` the highest
-    since the process began. ``pss`` shares pages that several processes map, None where the kernel
-    does not tell. ``growth_bytes`` is per 1,000 calls, with a 95 % interval, over ``calls`` calls.
-    ``device_bytes`` is what the process holds on an accelerator.
+    ``base`` with Python, medge and the runtime but before the network was loaded, ``loaded`` after
+    its self-test, ``peak`` the highest since the process began. ``pss`` shares pages that several
+    processes map, None where the kernel does not tell. ``growth_bytes`` is per 1,000 calls, with a
+    95 % interval, over ``calls`` calls. ``device_bytes`` is what the process holds on an
+    accelerator.
     """
 
     base_rss_bytes: Count
@@ -49,28 +51,6 @@ class Memory(Struct, frozen=True, kw_only=True, tag="memory", forbid_unknown_fie
     calls: Positive
     source: Text
     device_bytes: Count | Absent
-
-
-class Channel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One quantity that a sensor gives: ``clock`` of ``cpu0`` in ``MHz``, and where it is read."""
-
-    quantity: Literal["clock", "temperature", "power", "energy", "throttle", "load"]
-    part: Text
-    unit: Literal["MHz", "C", "W", "J", "reasons", "ratio"]
-    source: Text
-
-
-class Trace(Struct, frozen=True, kw_only=True, tag="trace", forbid_unknown_fields=True):
-    """What the sensors gave while a candidate ran.
-
-    ``at_ns`` counts from the first timed call; ``values[c][i]`` is channel c at moment i, None
-    where that reading failed. ``missing`` says for each quantity that has no channel why.
-    """
-
-    channels: tuple[Channel, ...]
-    at_ns: tuple[int, ...]
-    values: tuple[tuple[float | None, ...], ...]
-    missing: dict[str, Text] = {}
 
 
 class Energy(Struct, frozen=True, kw_only=True, tag="energy", forbid_unknown_fields=True):
@@ -133,13 +113,14 @@ class Overhead(Struct, frozen=True, kw_only=True, tag="overhead", forbid_unknown
     """What the profiler itself costs.
 
     ``null_ns`` is the median of the same calls on a backend that answers at once. ``ratio`` is p50
-    with the sensors on, over p50 with them off, in the same rounds, within ``low`` and ``high``.
+    with the sensors on, over p50 with them off, in the same rounds, within ``low`` and ``high``;
+    all three are None where no sensor can be read, so that there is nothing to switch on.
     """
 
     null_ns: Count
-    ratio: float
-    low: float
-    high: float
+    ratio: float | None
+    low: float | None
+    high: float | None
     limit_ratio: float
 
 
