@@ -24,6 +24,7 @@ def main() -> None:
         "medge targets": [tool, "targets"],
         "medge targets match": [tool, "targets", "match"],
         "medge studies summary": [tool, "studies", "summary"],
+        "medge estimate --all": [tool, "estimate", "--all"],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
     environment = {**os.environ, "COLUMNS": "80"}
@@ -38,6 +39,8 @@ def main() -> None:
     show(found, "python -c pass")
     seconds = float(np.median(found["medge targets show"])) / 1e9
     verdict("medge targets show, s", seconds, "<= 0.3", seconds <= 0.3)
+    seconds = float(np.median(found["medge estimate --all"])) / 1e9
+    verdict("medge estimate --all, s", seconds, "<= 1", seconds <= 1.0)
 
 
 if __name__ == "__main__":
