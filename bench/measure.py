@@ -7,9 +7,10 @@ import os
 import random
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -38,6 +39,21 @@ class Measurement:
     settled: bool | None = None
 
 
+class Timer(Protocol):
+    """Takes the times of one candidate, in this process or in another."""
+
+    def window(self, calls: int, until_ns: int) -> Iterable[int]:
+        """Return the times of some calls of the warm-up in ns, fewer once the clock says until_ns.
+
+        None at all: the candidate can go on no more.
+        """
+        ...
+
+    def turn(self, place: int) -> int | None:
+        """Return one sample in ns, that of round ``place``; None: it can go on no more."""
+        ...
+
+
 def measure(
     call: Call,
     procedure: Procedure,
@@ -51,7 +67,8 @@ def measure(
     UsageError
         Rule ``cpus``: the process is not pinned as the procedure says.
     """
-    rounds = Rounds({"": call}, msgspec.structs.replace(procedure, order="alone"), clock, sleep)
+    alone = msgspec.structs.replace(procedure, order="alone")
+    rounds = Rounds({"": Stopwatch(call, alone, clock, sleep)}, alone, clock)
     rounds.warm_up()
     rounds.run()
     return rounds.measurement("")
@@ -72,7 +89,8 @@ def measure_interleaved(
     UsageError
         Rule ``cpus``: the process is not pinned as the procedure says.
     """
-    rounds = Rounds(calls, procedure, clock, sleep)
+    timers = {name: Stopwatch(call, procedure, clock, sleep) for name, call in calls.items()}
+    rounds = Rounds(timers, procedure, clock)
     rounds.warm_up()
     rounds.run()
     return {name: rounds.measurement(name) for name in calls}
@@ -83,39 +101,38 @@ class Rounds:
 
     What slows the machine down for a while hits all alike. Between two rounds the caller may look
     at the samples and ``drop`` who has lost; what was taken of it stays paired with the others'
-    first samples. ``stats.spent`` says at which confidence to look repeatedly.
+    first samples. ``stats.spent`` says at which confidence to look repeatedly. Who can go on no
+    more is dropped too.
 
     Parameters
     ----------
     clock
         Nanoseconds that never go back.
-    sleep
-        Takes seconds; rests the procedure's ``rest_ns`` before every call.
     """
 
     def __init__(
         self,
-        calls: Mapping[str, Call],
+        timers: Mapping[str, Timer],
         procedure: Procedure,
         clock: Clock = time.perf_counter_ns,
-        sleep: Sleep = time.sleep,
     ) -> None:
         _check_pinned(procedure)
-        if len(calls) > 1:
+        if len(timers) > 1:
             procedure = msgspec.structs.replace(procedure, order="interleaved")
         self.procedure = procedure
-        self._calls = dict(calls)
-        self._racing = list(calls)
-        self._clock, self._sleep = clock, sleep
+        self._timers = dict(timers)
+        self._racing = list(timers)
+        self._clock = clock
+        self._round = 0
         self._order = random.Random(procedure.seed)  # noqa: S311 - an order, not a secret
-        self._samples_ns = {name: array("q") for name in calls}
-        self._warm_up_ns = {name: array("q") for name in calls}
-        self._settled: dict[str, bool | None] = dict.fromkeys(calls)
+        self._samples_ns = {name: array("q") for name in timers}
+        self._warm_up_ns = {name: array("q") for name in timers}
+        self._settled: dict[str, bool | None] = dict.fromkeys(timers)
 
     @property
     def racing(self) -> tuple[str, ...]:
         """The candidates that are still in."""
-        return tuple(name for name in self._calls if name in self._racing)
+        return tuple(name for name in self._timers if name in self._racing)
 
     def samples_ns(self, name: str) -> Sequence[int]:
         """Return what was taken of a candidate so far, round by round."""
@@ -130,28 +147,37 @@ class Rounds:
         rule = self.procedure.warm_up
         if not rule.max_calls:
             return
-        for name in self._racing:
+        for name in self.racing:
             taken, start = self._warm_up_ns[name], self._clock()
             while not settled(taken, rule):
                 if len(taken) >= rule.max_calls or (
                     len(taken) >= MIN_WARM_CALLS and self._clock() - start >= rule.max_ns
                 ):
                     break
-                calls = min(rule.window, rule.max_calls - len(taken))
-                taken.extend(self._window(self._calls[name], calls, start + rule.max_ns))
+                calls, before = min(rule.window, rule.max_calls - len(taken)), len(taken)
+                taken.extend(self._timers[name].window(calls, start + rule.max_ns))
+                if len(taken) == before:
+                    self.drop(name)
+                    break
             self._settled[name] = settled(taken, rule)
 
     def step(self) -> None:
         """Run one round."""
         self._order.shuffle(self._racing)
-        for name in self._racing:
-            self._samples_ns[name].append(self._turn(self._calls[name]))
+        for name in tuple(self._racing):
+            sample_ns = self._timers[name].turn(self._round)
+            if sample_ns is None:
+                self.drop(name)
+            else:
+                self._samples_ns[name].append(sample_ns)
+        self._round += 1
 
     def run(self) -> None:
         """Run rounds until the procedure has its samples."""
         rule, start = self.procedure.sampling, self._clock()
         for taken in range(rule.max_samples):
-            if taken >= rule.min_samples and self._clock() - start >= rule.max_ns:
+            late = taken >= rule.min_samples and self._clock() - start >= rule.max_ns
+            if late or not self._racing:
                 break
             self.step()
 
@@ -165,9 +191,32 @@ class Rounds:
             settled=self._settled[name],
         )
 
-    def _window(self, call: Call, calls: int, until_ns: int) -> Iterator[int]:
-        """Yield the times of some calls, fewer if the time is up."""
-        clock = self._clock
+
+class Stopwatch:
+    """The timer of a call in this process.
+
+    Parameters
+    ----------
+    procedure
+        Its ``lead_in``, ``rest_ns`` and ``turn_calls`` are what counts.
+    sleep
+        Takes seconds; rests the procedure's ``rest_ns`` before every call.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        procedure: Procedure,
+        clock: Clock = time.perf_counter_ns,
+        sleep: Sleep = time.sleep,
+    ) -> None:
+        self._call = call
+        self._procedure = procedure
+        self._clock, self._sleep = clock, sleep
+
+    def window(self, calls: int, until_ns: int) -> Iterator[int]:
+        """See Timer.window."""
+        call, clock = self._call, self._clock
         for _ in range(calls):
             with collector_held_off():
                 start = clock()
@@ -177,9 +226,9 @@ class Rounds:
             if end >= until_ns:
                 return
 
-    def _turn(self, call: Call) -> int:
+    def turn(self, place: int = 0) -> int:
         """Return the time of one call in ns, of several the mean to the nearest."""
-        procedure, clock = self.procedure, self._clock
+        call, procedure, clock = self._call, self._procedure, self._clock
         others = range(procedure.turn_calls - 1)
         with collector_held_off():
             for _ in range(procedure.lead_in):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from medge.bench.doubts import doubts
-from medge.bench.measure import Measurement, Rounds, measure, measure_interleaved
+from medge.bench.measure import Measurement, Rounds, Stopwatch, measure, measure_interleaved
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.bench.stats import percentile
 from medge.bench.warm_up import rank_test, settled
@@ -98,7 +98,12 @@ def test_interleaved_measurements_say_so() -> None:
 def test_who_is_dropped_has_no_more_turns_and_stays_paired() -> None:
     machine = Machine()
     calls = {"a": machine.call("a", iter(range(100))), "b": machine.call("b", repeat(7))}
-    rounds = Rounds(calls, Procedure(warm_up=COLD), machine.clock, machine.sleep)
+    procedure = Procedure(warm_up=COLD)
+    timers = {
+        name: Stopwatch(call, procedure, machine.clock, machine.sleep)
+        for name, call in calls.items()
+    }
+    rounds = Rounds(timers, procedure, machine.clock)
     for _ in range(3):
         rounds.step()
     rounds.drop("a")
@@ -107,6 +112,44 @@ def test_who_is_dropped_has_no_more_turns_and_stays_paired() -> None:
     assert rounds.racing == ("b",)
     assert rounds.samples_ns("a") == (0, 1, 2)
     assert rounds.measurement("b").samples_ns == (7,) * 5
+
+
+class Breaks:
+    """A timer elsewhere that can go on for so many samples."""
+
+    def __init__(self, samples: int) -> None:
+        self.left = samples
+        self.places: list[int] = []
+
+    def window(self, calls: int, until_ns: int) -> list[int]:
+        taken = min(calls, self.left)
+        self.left -= taken
+        return [5] * taken
+
+    def turn(self, place: int) -> int | None:
+        self.places.append(place)
+        self.left -= 1
+        return 5 if self.left >= 0 else None
+
+
+def test_who_can_go_on_no_more_is_dropped_and_the_others_go_on() -> None:
+    rounds = Rounds({"a": Breaks(3), "b": Breaks(99)}, Procedure(warm_up=COLD, sampling=exactly(6)))
+    rounds.run()
+    assert rounds.racing == ("b",)
+    assert (len(rounds.samples_ns("a")), len(rounds.samples_ns("b"))) == (3, 6)
+
+
+def test_a_timer_is_told_the_round_and_may_break_in_the_warm_up() -> None:
+    timers = {"a": Breaks(25), "b": Breaks(99)}
+    rounds = Rounds(timers, Procedure(warm_up=WarmUp(), sampling=exactly(8)))
+    rounds.warm_up()
+    rounds.run()
+    assert rounds.racing == ("b",)  # five samples were left of the first
+    assert timers["b"].places == list(range(8))
+    timers = {"a": Breaks(0), "b": Breaks(99)}
+    rounds = Rounds(timers, Procedure(warm_up=WarmUp(), sampling=exactly(1)))
+    rounds.warm_up()
+    assert rounds.racing == ("b",)
 
 
 @pytest.mark.parametrize(
