@@ -1,0 +1,127 @@
+"""Comparing: whether B is faster than A, slower, or these samples cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from medge.bench.effect import Effect, paired_effect, percentile_effect
+from medge.bench.measure import Measurement
+from medge.bench.procedure import differences
+from medge.bench.stats import Verdict
+from medge.errors import UsageError
+from medge.profiles.terms import Text
+
+LEVEL = 0.01  # chance of any wrong verdict among the percentiles of one comparison
+PERCENTILES = (0.5, 0.9, 0.99)
+# MLPerf_Audit_Guidelines.adoc: a second run of the same system may differ by 2 %.
+SESSION_RATIO = 0.02
+DEVICES = frozenset({"threads", "cpus"})  # of the procedure, another device must have its own
+
+
+class LatencyComparison(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two measurements of one stage.
+
+    Parameters
+    ----------
+    verdict
+        What B is against A, by p50: the primary endpoint. The other percentiles have their own
+        word in ``effects``.
+    paired
+        Whether sample i of both was taken in the same round.
+    session_ratio
+        What two sessions were allowed to differ by; 0 where the rounds were shared.
+    """
+
+    stage: Text
+    verdict: Verdict
+    paired: bool
+    session_ratio: float
+    effects: tuple[Effect, ...]
+
+
+def compare_measurements(
+    a: Measurement,
+    b: Measurement,
+    *,
+    paired: bool = False,
+    percentiles: Sequence[float] = PERCENTILES,
+    level: float = LEVEL,
+    session_ratio: float = SESSION_RATIO,
+    across_devices: bool = False,
+) -> LatencyComparison:
+    """Compare B with A, the one before.
+
+    All percentiles together are wrong with at most the chance ``level``, which is divided among
+    them (Bonferroni). Samples that follow each other count for less (``stats.worth``).
+
+    Parameters
+    ----------
+    paired
+        Sample i of both was taken in the same round, as by ``measure.measure_interleaved``. Then
+        the median is compared pair by pair. Else each series bounds itself, and the bounds are
+        widened by ``session_ratio``, because one session says nothing about the next.
+    percentiles
+        The first is the primary endpoint.
+    across_devices
+        The procedures may differ in what a device decides: threads and CPUs.
+
+    Raises
+    ------
+    UsageError
+        Rules ``compare-procedures``: the procedures are unlike; ``compare-samples``: a side has no
+        sample, or one of 0 ns.
+    """
+    check_procedures(a, b, across_devices=across_devices)
+    for side, one in (("A", a), ("B", b)):
+        if not one.samples_ns or min(one.samples_ns) <= 0:
+            raise UsageError(
+                "compare-samples",
+                f"{side} has {len(one.samples_ns)} samples of {one.stage}; a comparison needs at "
+                "least one, and all above 0 ns. Measure it again.",
+            )
+    confidence, allowed = 1.0 - level / len(percentiles), 0.0 if paired else session_ratio
+    effects = tuple(
+        paired_effect(a.samples_ns, b.samples_ns, confidence)
+        if paired and p == 0.5
+        else percentile_effect(a.samples_ns, b.samples_ns, p, confidence, allowed)
+        for p in percentiles
+    )
+    words: dict[str, Verdict] = {"lower": "faster", "higher": "slower"}
+    return LatencyComparison(
+        stage=b.stage,
+        verdict=words.get(effects[0].verdict, "cannot-tell"),
+        paired=paired,
+        session_ratio=allowed,
+        effects=effects,
+    )
+
+
+def check_procedures(a: Measurement, b: Measurement, *, across_devices: bool = False) -> None:
+    """Refuse measurements that were not taken alike, and name every field that differs.
+
+    Raises
+    ------
+    UsageError
+        Rule ``compare-procedures``.
+    """
+    unlike = [
+        name
+        for name in differences(a.procedure, b.procedure)
+        if not (across_devices and name in DEVICES)
+    ]
+    if unlike:
+        told = "; ".join(f"{name} {_field(a, name)} and {_field(b, name)}" for name in unlike)
+        raise UsageError(
+            "compare-procedures",
+            f"A and B were measured under unlike procedures: {told}. Measure one of them again as "
+            "the other was.",
+        )
+
+
+def _field(one: Measurement, name: str) -> str:
+    value: object = one.procedure
+    for part in name.split("."):
+        value = getattr(value, part)
+    return str(value)
