@@ -234,9 +234,14 @@ class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything of a profile that is no plain latency; None was not asked for."""
+    """Everything of a profile that is no plain latency; None was not asked for.
+
+    ``rounds`` names the rounds that several results were measured in together: sample i of all that
+    name the same was taken in the same round, and a comparison may pair them.
+    """
 
     evidence: Evidence
+    rounds: Text | None = None
     golden: Golden | None = None
     cold_start: ColdStart | Absent | None = None
     memory: Memory | Absent | None = None
