@@ -45,6 +45,15 @@ class Node(NamedTuple):
     time_ns: int = 0
 
 
+class TimedNode(NamedTuple):
+    """One operation, and what it took in each call that was watched; 0 where it did not run."""
+
+    name: str
+    kind: str
+    precision: str
+    times_ns: tuple[int, ...]
+
+
 class Placement(Struct, frozen=True, kw_only=True):
     """What runs in which precision.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.cache import EngineCache
     from medge.engine.manifest import Manifest
-    from medge.engine.placement import Placement
+    from medge.engine.placement import Placement, TimedNode
     from medge.engine.select import Choice
 
 
@@ -51,6 +51,8 @@ class Session:
         choice: Choice,
         model: bytes | None = None,
         cache: EngineCache | None = None,
+        *,
+        watched: bool = False,
     ) -> None:
         """Load one variant.
 
@@ -84,6 +86,7 @@ class Session:
             streams=choice.streams,
             inputs=self._inputs,
             outputs=self._outputs,
+            watched=watched,
         )
         self._cache, self._facts = cache, self._engine_facts(bundle, file) if cache else None
         self.from_cache = False
@@ -107,6 +110,10 @@ class Session:
     def placement(self) -> Placement:
         """What the loaded network really runs in, as its runtime tells."""
         return self._runtime.placement()
+
+    def timed_nodes(self) -> tuple[TimedNode, ...]:
+        """Return what each operation took in every call of a watched session, and end that."""
+        return self._runtime.timed_nodes()
 
     @property
     def notes(self) -> tuple[str, ...]:

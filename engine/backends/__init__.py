@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
 import numpy.typing as npt
 
-from medge.engine.placement import Placement
+from medge.engine.placement import Placement, TimedNode
 from medge.errors import BackendError, BundleError
 
 Tensor: TypeAlias = npt.NDArray[Any]
@@ -41,6 +41,7 @@ class Options:
     outputs: tuple[Port, ...]
     streams: int = 1  # how many calls may run at once, each with its part of the threads
     keep_engine: bool = False  # ``engine`` will be asked for: what was built must not be lost
+    watched: bool = False  # every call is timed operation by operation, which slows it down
 
 
 class EngineError(Exception):
@@ -93,6 +94,13 @@ class Backend(Protocol):
 
     def placement(self) -> Placement:
         """Return what the loaded network really runs in; runs it once if only that can tell."""
+        ...
+
+    def timed_nodes(self) -> tuple[TimedNode, ...]:
+        """Return what each operation took in every call of stream 0; none where nobody watched.
+
+        Ends the watching.
+        """
         ...
 
     def engine(self) -> bytes | None:

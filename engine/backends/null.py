@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from medge.engine.backends import Options, Tensor
-from medge.engine.placement import Placement
+from medge.engine.placement import Placement, TimedNode
 from medge.errors import BackendError
 
 
@@ -51,6 +51,10 @@ class Null:
     def placement(self) -> Placement:
         """See Backend.placement: nothing runs."""
         return Placement()
+
+    def timed_nodes(self) -> tuple[TimedNode, ...]:
+        """See Backend.timed_nodes: nothing runs."""
+        return ()
 
     def engine(self) -> bytes | None:
         """See Backend.engine: nothing was built."""

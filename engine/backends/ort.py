@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from medge.engine.backends import EngineError, Found, Options, Tensor, agreed_batch
-from medge.engine.backends.ort_profile import placement_of, private_folder
+from medge.engine.backends.ort_profile import placement_of, private_folder, timed_nodes_of
 from medge.engine.backends.silence import silent_onnxruntime
-from medge.engine.placement import Placement
+from medge.engine.placement import Placement, TimedNode
 from medge.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class OnnxRuntime:
             for _ in range(options.streams - 1)
         ]
         self._streams = [_Stream(self._library, session, options) for session in sessions]
-        self._streams[0].run = self._watched_run
+        if not options.watched:
+            self._streams[0].run = self._watched_run
 
     def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
         """See Backend.infer."""
@@ -105,7 +106,15 @@ class OnnxRuntime:
                     for port in self._options.inputs
                 }
             )
+            self._stop_profile()
         return placement_of(self._profile or b"", PROVIDER)
+
+    def timed_nodes(self) -> tuple[TimedNode, ...]:
+        """See Backend.timed_nodes."""
+        if not self._options.watched:
+            return ()
+        self._stop_profile()
+        return timed_nodes_of(self._profile or b"")
 
     def engine(self) -> bytes | None:
         """See Backend.engine; handed over once, because it is as large as the network."""

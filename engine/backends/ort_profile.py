@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from medge.engine.placement import Node, Placement, tally
+from medge.engine.placement import PRECISIONS, Node, Placement, TimedNode, tally
 
 # Convolutions and matrix products, as ONNX and ONNX Runtime's own domains call them. The precision
 # is the element type of the first input, the activations.
@@ -43,6 +44,7 @@ QUANTIZES_ITSELF = frozenset({"MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
 _SUFFIX = "_kernel_time"
+_CALL = "model_run"  # the event that holds all of one call
 
 
 class _Facts(Struct, frozen=True):
@@ -54,7 +56,8 @@ class _Facts(Struct, frozen=True):
 
 class _Event(Struct, frozen=True):
     name: str = ""
-    dur: int = 0  # microseconds
+    ts: int = 0  # when it began, and
+    dur: int = 0  # how long it took, in microseconds
     args: _Facts = _Facts()
 
 
@@ -82,27 +85,63 @@ def private_folder(*, in_memory: bool = True) -> Iterator[Path]:
 
 def placement_of(profile: bytes, provider: str) -> Placement:
     """Read a profile; one that is not whole tells nothing, and then nothing is known to run."""
-    try:
-        events = msgspec.json.decode(profile, type=list[_Event])
-    except msgspec.DecodeError:
-        return Placement()
-    nodes = {}
-    for event in events:
-        facts = event.args
-        if event.name.endswith(_SUFFIX) and facts.op_name:
-            nodes[event.name, facts.node_index] = _node(facts, event.dur, provider)
+    nodes = {
+        (event.name, event.args.node_index): _node(event.args, event.dur, provider)
+        for event in _events(profile)
+        if _is_node(event)
+    }
     return tally(nodes.values())
 
 
-def _node(facts: _Facts, duration_us: int, provider: str) -> Node:
-    first = next(iter(facts.input_type_shape), {})
-    precision = next(iter(first), "none")
+def timed_nodes_of(profile: bytes) -> tuple[TimedNode, ...]:
+    """Read what each node took in each call; nothing of a profile that is not whole.
+
+    A node that ran several times in a call, as in a loop, has their sum.
+    """
+    events = _events(profile)
+    calls = sorted((event.ts, event.ts + event.dur) for event in events if event.name == _CALL)
+    begins = [begin for begin, _ in calls]
+    found: dict[tuple[str, str], tuple[_Facts, list[int]]] = {}
+    for event in filter(_is_node, events):
+        call = bisect_right(begins, event.ts) - 1
+        if call >= 0 and event.ts <= calls[call][1]:
+            key = event.name, event.args.node_index
+            _, times_us = found.setdefault(key, (event.args, [0] * len(calls)))
+            times_us[call] += event.dur
+    return tuple(
+        TimedNode(name.removesuffix(_SUFFIX), facts.op_name, _precision(facts), _in_ns(times_us))
+        for (name, _), (facts, times_us) in found.items()
+    )
+
+
+def _events(profile: bytes) -> list[_Event]:
+    try:
+        return msgspec.json.decode(profile, type=list[_Event])
+    except msgspec.DecodeError:
+        return []
+
+
+def _is_node(event: _Event) -> bool:
+    return event.name.endswith(_SUFFIX) and bool(event.args.op_name)
+
+
+def _in_ns(times_us: list[int]) -> tuple[int, ...]:
+    return tuple(1000 * time_us for time_us in times_us)
+
+
+def _precision(facts: _Facts) -> str:
+    """Return the element type of the activations, in medge's words."""
     if facts.op_name in QUANTIZES_ITSELF:
-        precision = "int8"
+        return "int8"
+    told = next(iter(next(iter(facts.input_type_shape), {})), "none")
+    return PRECISIONS.get(told, told)
+
+
+def _node(facts: _Facts, duration_us: int, provider: str) -> Node:
     computes = facts.op_name in COMPUTE and not _only_scales(facts)
     return Node(
         kind=facts.op_name,
-        precision=precision,
+        precision=_precision(facts),
         layers=int(computes or facts.op_name in QUANTIZES_ITSELF),
         here=facts.provider == provider,
         time_ns=1000 * duration_us,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from medge.engine.backends import EngineError, Found, Options, Port, Tensor, agreed_batch
 from medge.engine.backends.silence import silent_openvino
-from medge.engine.placement import PRECISIONS, Node, Placement, tally
+from medge.engine.placement import PRECISIONS, Node, Placement, TimedNode, tally
 from medge.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class OpenVINO:
         self.batch: int | None = None
         self._streams: list[_Stream] = []
         self._compiled: openvino.CompiledModel | None = None
+        self._watch: _Watch | None = None
 
     def load(self, model: bytes, options: Options, engine: bytes | None = None) -> None:
         """See Backend.load; an engine is the compiled model that OpenVINO exports."""
@@ -88,6 +90,9 @@ class OpenVINO:
         self._streams = [
             _Stream(ov, compiled.create_infer_request(), options) for _ in range(options.streams)
         ]
+        if options.watched:
+            self._watch = watch = _Watch(compiled, self._streams[0])
+            self._streams[0].run = watch.run
 
     def devices(self) -> tuple[str, ...]:
         """See Backend.devices."""
@@ -120,6 +125,14 @@ class OpenVINO:
         """See Backend.placement."""
         return self._placement
 
+    def timed_nodes(self) -> tuple[TimedNode, ...]:
+        """See Backend.timed_nodes."""
+        watch, self._watch = self._watch, None
+        if watch is None:
+            return ()
+        self._streams[0].run = watch.request.infer
+        return watch.nodes()
+
     def engine(self) -> bytes | None:
         """See Backend.engine."""
         if self._compiled is None:
@@ -135,6 +148,7 @@ class OpenVINO:
         """See Backend.close."""
         self._streams = []
         self._compiled = None
+        self._watch = None
 
     def _build(
         self,
@@ -181,16 +195,16 @@ class _Stream:
     def __init__(
         self, library: ModuleType, request: openvino.InferRequest, options: Options
     ) -> None:
-        self.run = request.infer
+        self.run: Callable[[], object] = request.infer
         self.bound: dict[str, Tensor] = {}
         self.outputs: dict[str, Tensor] = {}
-        self._request = request
+        self.request = request
         self._library = library
         self._options = options
 
     def bind(self, name: str, array: Tensor) -> None:
         """Let the runtime read from ``array`` itself, and write to arrays of the same batch."""
-        request = self._request
+        request = self.request
         if array.flags.writeable:
             request.set_tensor(name, self._library.Tensor(array, shared_memory=True))
             self.bound[name] = array  # also keeps its memory alive while it is bound
@@ -205,6 +219,41 @@ class _Stream:
         }
         for port_name, output in self.outputs.items():
             request.set_tensor(port_name, self._library.Tensor(output, shared_memory=True))
+
+
+class _Watch:
+    """Notes what each layer took, after every call of one stream."""
+
+    def __init__(self, compiled: openvino.CompiledModel, stream: _Stream) -> None:
+        self.request = stream.request
+        self._precisions = {
+            node.get_friendly_name(): _text(node.get_rt_info(), "runtimePrecision")
+            for node in compiled.get_runtime_model().get_ops()
+        }
+        self._calls: list[dict[tuple[str, str], int]] = []
+
+    def run(self) -> None:
+        """Run once, and note."""
+        self.request.infer()
+        call: dict[tuple[str, str], int] = {}
+        for layer in self.request.get_profiling_info():
+            if layer.status == layer.Status.EXECUTED:
+                time_us = layer.real_time // timedelta(microseconds=1)
+                call[layer.node_name, layer.node_type] = 1000 * time_us
+        self._calls.append(call)
+
+    def nodes(self) -> tuple[TimedNode, ...]:
+        """Return all layers that ran, in the order in which they first did."""
+        seen = dict.fromkeys(key for call in self._calls for key in call)
+        return tuple(
+            TimedNode(
+                name,
+                kind,
+                PRECISIONS.get(precision := self._precisions.get(name, "untold"), precision),
+                tuple(call.get((name, kind), 0) for call in self._calls),
+            )
+            for name, kind in seen
+        )
 
 
 def _check_device(core: openvino.Core, device: str, precision: str) -> None:
@@ -230,6 +279,8 @@ def _properties(device: str, options: Options) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": HINTS[options.precision],
         "PERFORMANCE_HINT": "LATENCY" if options.streams == 1 else "THROUGHPUT",
     }
+    if options.watched:
+        properties["PERF_COUNT"] = True
     if device == "CPU":
         # Pinned threads of two processes would share the first cores and leave others idle.
         properties |= {
