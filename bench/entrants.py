@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.sealed import Candidate
     from medge.engine.session import Session
+
+Call = Callable[[], object]
+R = TypeVar("R")
 
 
 class Built:
@@ -31,25 +35,27 @@ class Built:
 
     def run(self, calls: int) -> None:
         """Make so many calls after each other in every stream; return when all have answered."""
+
+        def work(call: Call) -> None:
+            for _ in range(calls):
+                call()
+
+        self.in_streams(work)
+
+    def in_streams(self, work: Callable[[Call], R]) -> list[R]:
+        """Work in every stream at the same time, each given what makes one call there."""
+        infer = self.session.infer
+        calls = [partial(infer, feed, stream) for stream, feed in enumerate(self._feeds)]
         if self._pool is None:
-            self._run(0, calls)
-            return
-        waiting = [
-            self._pool.submit(self._run, stream, calls) for stream in range(len(self._feeds))
-        ]
-        for each in waiting:
-            each.result()
+            return [work(calls[0])]
+        waiting = [self._pool.submit(work, call) for call in calls]
+        return [each.result() for each in waiting]
 
     def close(self) -> None:
         """Release the runtime and the threads."""
         if self._pool is not None:
             self._pool.shutdown()
         self.session.close()
-
-    def _run(self, stream: int, calls: int) -> None:
-        infer, feed = self.session.infer, self._feeds[stream]
-        for _ in range(calls):
-            infer(feed, stream)
 
 
 def build(bundle: Bundle, candidate: Candidate) -> Built:

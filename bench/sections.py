@@ -189,9 +189,13 @@ class LoadgenRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class SoakMinute(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One minute of a soak: pictures answered and the median latency while on duty."""
+    """One minute of a soak: pictures answered and the median latency while on duty.
 
-    minute: Count
+    ``minute`` counts from 1; minutes that were all rest have no row. ``clock_mhz`` is the median of
+    the highest clock at work, ``temperature_c`` the highest at work.
+    """
+
+    minute: Positive
     pictures: Count
     p50_ns: Count
     p99_ns: Count | None
@@ -203,18 +207,53 @@ class SoakMinute(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Soak(Struct, frozen=True, kw_only=True, tag="soak", forbid_unknown_fields=True):
     """A long run at a duty cycle: what is sustained, and when the device began to throttle.
 
+    ``sustained_per_s`` are the pictures in a second of work over the last quarter of the minutes.
     ``throttle_s`` is None when it never did while the sensors could tell, and ``Absent`` when none
-    could. ``ratio`` is the last minute's p50 over the first's.
+    could. ``ratio`` is the last minute's p50 over the first's, within ``low`` and ``high`` with at
+    least 95 %; those are None where the calls of a minute cannot bound its median. ``interrupted``
+    says that it ended before ``asked_ns``; ``lasted_ns`` is until its last call.
     """
 
     duty_ns: Count
     rest_ns: Count
+    asked_ns: Count | None = None
+    lasted_ns: Count | None = None
+    interrupted: bool = False
     minutes: tuple[SoakMinute, ...]
     sustained_per_s: float
     throttle_s: float | Absent | None
     ratio: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+
+class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One cell of a matrix of `medge bench`, measured or refused.
+
+    Parameters
+    ----------
+    matrix
+        Digest of the keys of all cells that were asked for together.
+    key
+        Digest of all that the cell depends on: bundle, candidate, CPUs, runtime, machine,
+        procedure, and what worked at the same time.
+    together
+        The devices that worked at the same time, this one among them; empty when it worked alone.
+    pictures_per_s
+        Over the time of all its turns; None where it was not measured.
+    peak_rss_bytes
+        The most memory that its process held since it began.
+    rule, reason
+        What kept it from being measured.
+    """
+
+    matrix: Sha256
+    key: Sha256
+    together: tuple[Text, ...] = ()
+    pictures_per_s: float | None = None
+    peak_rss_bytes: Count | None = None
+    rule: Text | None = None
+    reason: Text | None = None
 
 
 class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -255,3 +294,4 @@ class Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deadline: Deadline | Absent | None = None
     loadgen: tuple[LoadgenRun, ...] = ()
     soak: Soak | Absent | None = None
+    cell: Cell | None = None

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from layer_recorder import record
-from torch import Tensor, nn
+from torch import nn
 
-from medge.exporters.architectures.vision_operators import import_with_vision_operators
+from medge.exporters.published import BUILDERS
 from medge.profiles.layers import Layers, encode_layers
 
 FOLDER = Path(__file__).parents[1] / "profiles" / "data" / "networks"
@@ -49,70 +47,12 @@ class Backbone:
         """Build it without weights."""
         library, _, name = self.builder.partition(":")
         with torch.device("meta"):
-            network: nn.Module = BUILDERS[library](name)
-        return network
+            return BUILDERS[library](name)
 
     def layers(self) -> Layers:
         """Record it at batch 1."""
         return record(self.build(), (1, self.channels, self.side, self.side))
 
-
-def _torchvision(name: str) -> nn.Module:
-    models = import_with_vision_operators("torchvision").models
-    extra = {
-        "deeplabv3_resnet50": {"weights_backbone": None},
-        "googlenet": {"init_weights": False, "aux_logits": False},
-        "inception_v3": {"init_weights": False, "aux_logits": False},
-    }
-    network: nn.Module = models.get_model(name, weights=None, **extra.get(name, {}))
-    return network
-
-
-def _timm(name: str) -> nn.Module:
-    network: nn.Module = import_with_vision_operators("timm").create_model(name)
-    return network
-
-
-class UNet(nn.Module):
-    """Five levels of two padded 3x3 convolutions, 64 to 1024 channels (Ronneberger et al. 2015).
-
-    The paper's convolutions are not padded and shrink the picture; today's are, and do not.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (64, 128, 256, 512, 1024)
-        pairs = list(zip((1, *widths), widths, strict=False))
-        self.down = nn.ModuleList(_twice(narrow, wide) for narrow, wide in pairs)
-        steps = list(zip(widths[::-1], widths[-2::-1], strict=False))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(wide, narrow, 2, 2) for wide, narrow in steps)
-        self.merge = nn.ModuleList(_twice(wide, narrow) for wide, narrow in steps)
-        self.head = nn.Conv2d(widths[0], 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return two scores for each pixel; ``x`` is (n, 1, h, w) with h and w divisible by 16."""
-        seen: list[Tensor] = []
-        for level, block in enumerate(self.down):
-            x = block(nn.functional.max_pool2d(x, 2) if level else x)
-            seen.append(x)
-        for up, merge, skip in zip(self.up, self.merge, seen[-2::-1], strict=True):
-            x = merge(torch.cat((skip, up(x)), 1))
-        scores: Tensor = self.head(x)
-        return scores
-
-
-def _twice(before: int, after: int) -> nn.Module:
-    layers: list[nn.Module] = []
-    for channels in (before, after):
-        layers += (nn.Conv2d(channels, after, 3, padding=1), nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
-
-
-BUILDERS: dict[str, Callable[[str], Any]] = {
-    "torchvision": _torchvision,
-    "timm": _timm,
-    "medge": lambda _: UNet(),
-}
 
 RESNET = "He et al. 2016, arXiv:1512.03385"
 DENSENET = "Huang et al. 2017, arXiv:1608.06993"

@@ -33,6 +33,26 @@ def export(
         Rule ``export-failed``: torch cannot trace or translate the network; names the operator or
         the reason's class.
     """
+    return translated(
+        network,
+        image,
+        inputs=[spec.input.name],
+        outputs=[output.name for output in spec.outputs],
+        opset=opset,
+        free=free,
+    )
+
+
+def translated(
+    network: torch.nn.Module,
+    image: torch.Tensor,
+    *,
+    inputs: list[str],
+    outputs: list[str],
+    opset: int,
+    free: bool,
+) -> tuple[ExportedProgram, bytes]:
+    """Return what ``export`` does, for tensors that are called as is said here."""
     if opset < LOWEST_OPSET:
         raise UsageError(
             "opset",
@@ -45,8 +65,8 @@ def export(
                 network,
                 (image,),
                 dynamo=True,
-                input_names=[spec.input.name],
-                output_names=[output.name for output in spec.outputs],
+                input_names=inputs,
+                output_names=outputs,
                 opset_version=opset,
                 dynamic_shapes=({0: "batch"},) if free else None,
                 external_data=False,

@@ -21,6 +21,7 @@ VERBS = (
     "quantize",
     "compile",
     "drift",
+    "bench",
     "targets",
     "studies",
     "estimate",

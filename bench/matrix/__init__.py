@@ -1,0 +1,1 @@
+"""Matrices: many ways to run many networks, each measured in a process of its own."""
