@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from medge.profiles.kernel_files import entries, read_number, read_word
 from medge.profiles.sensors.source import (
@@ -15,10 +18,10 @@ from medge.profiles.sensors.source import (
     refusal,
     sum_source,
 )
-from medge.profiles.sensors.trace import Channel
+from medge.profiles.sensors.trace import Channel, Quantity
 
 DEVICES = "sys/bus/i2c/devices"
-TOTALS = ("VIN", "VDD_IN", "POM_5V_IN", "VDD_MUX")  # what feeds all others, best first
+TOTALS = ("VIN", "VDD_IN", "POM_5V_IN")  # what feeds all others, best first
 # The memory's supply of a Jetson AGX Orin is taken from its 5 V rail, so both show 5 V.
 INNER = {"VDDQ_VDD2_1V8AO": "VIN_SYS_5V0"}
 NOT_RAILS = ("NC", "sum of shunt voltages")
@@ -26,7 +29,7 @@ CHANNELS = (1, 2, 3)  # the INA3221 has three; its seventh of hwmon is a sum of 
 GPU_NAMES = ("*gpu*", "*.ga10b", "*.gv11b", "*.gp10b")  # of the chip's GPU in /sys/class/devfreq
 LOADS = ("sys/devices/platform/gpu.0/load", "sys/devices/gpu.0/load")
 
-Rail = tuple[str, Channel, tuple[Path, ...], float]
+Rail = tuple[Channel, tuple[Path, ...], int]
 
 
 def board(root: Path) -> Found:
@@ -35,59 +38,49 @@ def board(root: Path) -> Found:
     found.reasons["energy"] = "the rails tell power; energy is its sum over time"
     refused = [*_open_rails(found, root)]
     if not found.sources:
-        found.reasons["power"] = (
+        found.reasons["power"] = found.reasons["energy"] = (
             f"the power monitor of this board cannot be read ({refused[0]})"
             if refused
             else "no INA3221 or INA238 with named rails below /sys/bus/i2c/devices"
         )
-    for quantity, source in (
-        ("clock", _gpu_clock(root)),
-        ("load", _gpu_load(root)),
-        ("throttle", _over_current(root)),
-    ):
-        if source is not None:
-            found.sources.append(source)
-        elif quantity == "clock":
-            found.reasons["clock"] = "no GPU below /sys/class/devfreq"
-        elif quantity == "load":
-            found.reasons["load"] = "no file load of the GPU below /sys/devices"
+    others: tuple[tuple[Quantity, Source | None, str], ...] = (
+        ("clock", _gpu_clock(root), "no GPU below /sys/class/devfreq"),
+        ("load", _gpu_load(root), "no file load of the GPU below /sys/devices"),
+        ("throttle", _over_current(root), "no hwmon device soctherm_oc, which Orin and Thor have"),
+    )
+    for quantity, source, reason in others:
+        if source is None:
+            found.reasons[quantity] = reason
         else:
-            found.reasons["throttle"] = "no hwmon device soctherm_oc, which Orin and Thor have"
+            found.sources.append(source)
     return found
 
 
 def _open_rails(found: Found, root: Path) -> Iterator[str]:
-    """Add a source for each rail; yield what refused."""
-    rails = [*_hwmon_rails(root), *_iio_rails(root)]
-    names = {name for name, *_ in rails}
-    total = next((name for name in TOTALS if name in names), None)
-    for name, channel, paths, scale in rails:
-        within = INNER.get(name)
-        if total is not None and name != total:
-            within = total
-        elif within not in names:
-            within = None
+    """Add a source for each rail that gives a value; yield what refused."""
+    opened: list[Source] = []
+    for channel, paths, per in (*_hwmon_rails(root), *_iio_rails(root)):
         try:
-            source = product_source(_placed(channel, within), paths, scale)
+            source = product_source(channel, paths, per)
         except OSError as error:
-            yield f"{name}: {refusal(error)}"
+            yield f"{channel.part}: {refusal(error)}"
             continue
         if source.read() is None:  # EINVAL: the chip is off, or this input is disabled
             source.close()
-            yield f"{name}: it gives no value"
+            yield f"{channel.part}: it gives no value"
         else:
-            found.sources.append(source)
+            opened.append(source)
+    names = {source.channel.part for source in opened}
+    total = next((name for name in TOTALS if name in names), None)
+    for source in opened:
+        name = source.channel.part
+        outer = INNER.get(name) if total is None else total
+        within = outer if outer in names and outer != name else None
+        found.sources.append(replace(source, channel=_within(source.channel, within)))
 
 
-def _placed(channel: Channel, within: str | None) -> Channel:
-    return Channel(
-        quantity="power",
-        part=channel.part,
-        unit="W",
-        source=channel.source,
-        update_ns=channel.update_ns,
-        within=within,
-    )
+def _within(channel: Channel, within: str | None) -> Channel:
+    return msgspec.structs.replace(channel, within=within)
 
 
 def _hwmon_rails(root: Path) -> Iterator[Rail]:
@@ -104,7 +97,7 @@ def _hwmon_rails(root: Path) -> Iterator[Rail]:
             if "ina238" in chip and (hwmon / "power1_input").exists():
                 name = read_word(hwmon / "power1_label") or "VIN"
                 channel = _rail(name, f"{place}/power1_input (INA238)", update_ns)
-                yield name, channel, (hwmon / "power1_input",), 1e-6
+                yield channel, (hwmon / "power1_input",), 1_000_000
             elif "ina3221" in chip:
                 for number in CHANNELS:
                     label = read_word(hwmon / f"in{number}_label")
@@ -112,7 +105,7 @@ def _hwmon_rails(root: Path) -> Iterator[Rail]:
                         continue
                     files = (hwmon / f"in{number}_input", hwmon / f"curr{number}_input")
                     said = f"{place}/in{number}_input x curr{number}_input (INA3221)"
-                    yield label, _rail(label, said, update_ns), files, 1e-6
+                    yield _rail(label, said, update_ns), files, 1_000_000
 
 
 def _iio_rails(root: Path) -> Iterator[Rail]:
@@ -126,7 +119,7 @@ def _iio_rails(root: Path) -> Iterator[Rail]:
                 continue
             power = file.parent / f"in_power{number}_input"
             said = f"/{power.relative_to(root)} (INA3221)"
-            yield name, _rail(name, said, None), (power,), 1e-3
+            yield _rail(name, said, None), (power,), 1000
 
 
 def _rail(name: str, source: str, update_ns: int | None) -> Channel:
@@ -144,7 +137,7 @@ def _gpu_clock(root: Path) -> Source | None:
             unit="MHz",
             source=f"/{folder.relative_to(root)}/cur_freq",
         )
-        source = _opened(channel, folder / "cur_freq", 1e-6)
+        source = _opened(channel, folder / "cur_freq", 1_000_000)
         if source is not None:
             return source
     return None
@@ -158,7 +151,7 @@ def _gpu_load(root: Path) -> Source | None:
         channel = Channel(
             quantity="load", part="gpu0", unit="ratio", source=f"/{file.relative_to(root)}"
         )
-        source = _opened(channel, file, 1e-3)
+        source = _opened(channel, file, 1000)
         if source is not None:
             return source
     return None
@@ -190,9 +183,9 @@ def _over_current(root: Path) -> Source | None:
     return None
 
 
-def _opened(channel: Channel, path: Path, scale: float) -> Source | None:
+def _opened(channel: Channel, path: Path, per: int) -> Source | None:
     try:
-        source = file_source(channel, path, scale)
+        source = file_source(channel, path, per)
     except OSError:
         return None
     if source.read() is None:

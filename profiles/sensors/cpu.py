@@ -6,11 +6,19 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from medge.profiles.device import first_cpu, flags_of
 from medge.profiles.kernel_files import ROOT, cpu_list, entries, read_number, read_text, read_word
-from medge.profiles.sensors.source import Found, Source, file_source, refusal, sum_source
+from medge.profiles.sensors.source import (
+    Found,
+    NumberFile,
+    Source,
+    file_source,
+    refusal,
+    sum_source,
+)
 from medge.profiles.sensors.trace import Channel
 
 CPUS = "sys/devices/system/cpu"
@@ -25,7 +33,7 @@ def cpu(root: Path) -> Found:
     found = Found()
     cpus = _cpus(root)
     _clocks(found, root, cpus)
-    throttles = [*_throttle_counters(root, cpus), *_held_back(root)]
+    throttles = [*_throttle_counters(root, cpus), *_held_back(root), *_raspberry_pi(root)]
     found.sources.extend(throttles)
     if not throttles:
         found.reasons["throttle"] = (
@@ -57,7 +65,7 @@ def _clocks(found: Found, root: Path, cpus: list[int]) -> None:
             source=f"/{file.relative_to(root)}",
         )
         try:
-            source = file_source(channel, file, 1e-3)
+            source = file_source(channel, file, 1000)
         except OSError as error:
             refused.append(refusal(error))
             continue
@@ -137,7 +145,7 @@ def _throttle_counters(root: Path, cpus: list[int]) -> Iterator[Source]:
             source=f"/{file.relative_to(root)}",
         )
         with suppress(OSError):  # as on CPUs of AMD and Arm, and in virtual machines
-            yield file_source(channel, file, 1.0)
+            yield file_source(channel, file)
     chosen = [cores[place] for place in _spread([*range(len(cores))])]
     channel = Channel(
         quantity="throttle",
@@ -151,22 +159,44 @@ def _throttle_counters(root: Path, cpus: list[int]) -> Iterator[Source]:
 
 
 def _held_back(root: Path) -> Iterator[Source]:
-    """Yield how far the kernel holds CPUs and GPUs back to cool them (Arm boards, ACPI)."""
+    """Yield how far the kernel holds CPUs and GPUs back to cool them (Arm boards, ACPI).
+
+    There is one cooling device for each CPU on some machines: those of one kind are added up.
+    """
+    kinds: dict[str, list[Path]] = {}
     for folder in entries(root / "sys/class/thermal", "cooling_device*"):
         kind = read_word(folder / "type") or ""
-        if not kind.startswith(COOLERS):
-            continue
-        number = folder.name.removeprefix("cooling_device")
-        file = folder / "cur_state"
+        if kind.startswith(COOLERS) and (folder / "cur_state").exists():
+            kinds.setdefault(kind, []).append(folder / "cur_state")
+    for kind, files in kinds.items():
+        chosen = [files[place] for place in _spread([*range(len(files))])]
+        said = f"/{chosen[0].relative_to(root)}"
+        if len(files) > 1:
+            said += f" and {len(chosen) - 1} of the {len(files) - 1} others, added up"
+        channel = Channel(quantity="throttle", part=kind, unit="level", source=said)
+        source = sum_source(channel, chosen)
+        if source is not None:
+            yield source
+
+
+def _raspberry_pi(root: Path) -> Iterator[Source]:
+    """Yield what the firmware of a Raspberry Pi does to its clocks, which cpufreq does not tell.
+
+    Bits 0 to 3 are now: low voltage, clock capped, throttled, soft limit of temperature; the higher
+    ones since the start (Raspberry Pi documentation, vcgencmd get_throttled).
+    """
+    for file in entries(root / "sys/devices/platform", "soc*/*firmware/get_throttled"):
         channel = Channel(
             quantity="throttle",
-            part=f"{kind} {number}",
-            unit="level",
-            source=f"/{file.relative_to(root)}",
+            part="firmware",
+            unit="reasons",
+            source=f"/{file.relative_to(root)} & 15",
         )
         with suppress(OSError):
-            source = file_source(channel, file, 1.0)
-            if source.read() is None:
-                source.close()
-            else:
-                yield source
+            opened = NumberFile(file, base=16)
+            yield Source(channel, partial(_low_bits, opened), opened.close)
+
+
+def _low_bits(file: NumberFile) -> float | None:
+    number = file.read()
+    return None if number is None else float(number & 15)

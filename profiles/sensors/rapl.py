@@ -14,7 +14,8 @@ POWERCAP = "sys/class/powercap"
 UPDATE_NS = 1_000_000  # "updated approximately every 1 ms" (Intel SDM volume 3B, 16.10.3)
 PERMIT = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 
-_ZONE = re.compile(r"(intel-rapl(?:-mmio)?):(\d{1,3})(?::(\d{1,3}))?")
+# Numbers are hexadecimal (Linux drivers/powercap/powercap_sys.c names zones "%s:%x").
+_ZONE = re.compile(r"(intel-rapl(?:-mmio)?):([0-9a-f]{1,4})(?::([0-9a-f]{1,4}))?")
 
 
 def rapl(root: Path) -> Found:
@@ -47,7 +48,7 @@ def rapl(root: Path) -> Found:
             within=within,
         )
         try:
-            found.sources.append(file_source(channel, folder / "energy_uj", 1e-6))
+            found.sources.append(file_source(channel, folder / "energy_uj", 1_000_000))
         except OSError as error:
             refused.append(f"{part}: {refusal(error)}")
     if not found.sources:
@@ -68,12 +69,13 @@ def _zones(root: Path) -> Iterator[tuple[Path, str, str | None]]:
         place, name = _ZONE.fullmatch(folder.name), read_word(folder / "name")
         if place is None or name is None or not (folder / "energy_uj").exists():
             continue
-        inner = None if place[3] is None else int(place[3])
-        names.setdefault((place[1], int(place[2]), inner), (folder, name))
+        inner = None if place[3] is None else int(place[3], 16)
+        names.setdefault((place[1], int(place[2], 16), inner), (folder, name))
     kinds = {kind for kind, _, inner in names if inner is None}
     kind = "intel-rapl" if "intel-rapl" in kinds else "intel-rapl-mmio"
     for (of, number, inner), (folder, name) in sorted(
-        names.items(), key=lambda each: (each[0][0], each[0][1], each[0][2] or -1)
+        names.items(),
+        key=lambda each: (*each[0][:2], -1 if each[0][2] is None else each[0][2]),
     ):
         outer = names.get((of, number, None))
         if of != kind or name == "psys" or outer is None or not outer[1].startswith("package"):

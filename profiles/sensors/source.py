@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medge.profiles.sensors.trace import Channel, Quantity
 
-_NUMBER = re.compile(rb"-?\d{1,20}")
+_NUMBER = {10: re.compile(rb"-?\d{1,20}"), 16: re.compile(rb"(?:0x)?[0-9a-fA-F]{1,16}")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class NumberFile:
         It cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, base: int = 10) -> None:
+        self._base = base
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def read(self) -> int | None:
@@ -50,8 +51,8 @@ class NumberFile:
             text = os.pread(self._handle, 64, 0)
         except OSError:  # EAGAIN of a sleeping sensor, ENODEV of one that left: no value now
             return None
-        found = _NUMBER.fullmatch(text.strip(b"\0 \t\r\n"))
-        return int(found[0]) if found else None
+        found = _NUMBER[self._base].fullmatch(text.strip(b"\0 \t\r\n"))
+        return int(found[0], self._base) if found else None
 
     def close(self) -> None:
         """Close the file; more than once is allowed."""
@@ -60,8 +61,8 @@ class NumberFile:
             os.close(handle)
 
 
-def file_source(channel: Channel, path: Path, scale: float) -> Source:
-    """Return a source whose value is the number of a file times ``scale``.
+def file_source(channel: Channel, path: Path, per: int = 1) -> Source:
+    """Return a source whose value is the number of a file divided by ``per``.
 
     Raises
     ------
@@ -72,13 +73,13 @@ def file_source(channel: Channel, path: Path, scale: float) -> Source:
 
     def read() -> float | None:
         number = file.read()
-        return None if number is None else number * scale
+        return None if number is None else number / per
 
     return Source(channel, read, file.close)
 
 
-def product_source(channel: Channel, paths: Iterable[Path], scale: float) -> Source:
-    """Return a source whose value is the product of the numbers of files, times ``scale``.
+def product_source(channel: Channel, paths: Iterable[Path], per: int) -> Source:
+    """Return a source whose value is the product of the numbers of files, divided by ``per``.
 
     Raises
     ------
@@ -99,13 +100,13 @@ def product_source(channel: Channel, paths: Iterable[Path], scale: float) -> Sou
         raise
 
     def read() -> float | None:
-        value = scale
+        product = 1
         for file in files:
             number = file.read()
             if number is None:
                 return None
-            value *= number
-        return value
+            product *= number
+        return product / per
 
     return Source(channel, read, close)
 

@@ -10,9 +10,9 @@ from medge.profiles.sensors.source import Found, Source, file_source
 from medge.profiles.sensors.trace import Channel
 
 MOST_ZONES = 16
-CPU_ZONES = ("x86_pkg_temp", "cpu", "soc", "tj", "tcpu", "b0d4", "bigcore", "littlecore")
+CPU_ZONES = ("x86_pkg_temp", "cpu", "soc", "tj", "tcpu", "b0d4", "bcm2835_thermal", "bigcore")
 CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
-CPU_LABELS = ("Package id", "Tctl", "Tdie")
+CPU_LABELS = ("Package id", "Physical id", "Tctl", "Tdie")
 
 
 def thermal(root: Path) -> Found:
@@ -51,7 +51,9 @@ def _chips(root: Path) -> Iterator[Source]:
         for file in entries(folder, "temp*_input"):
             label = read_word(folder / file.name.replace("_input", "_label"))
             if label is None or label.startswith(CPU_LABELS):
-                source = _degrees(root, file, f"{chip} {label or file.name.split('_')[0]}")
+                number = folder.name.removeprefix("hwmon")
+                said = label or file.name.removesuffix("_input")
+                source = _degrees(root, file, f"{chip} {number} {said}")
                 if source is not None:
                     yield source
 
@@ -62,7 +64,7 @@ def _degrees(root: Path, file: Path, name: str) -> Source | None:
         quantity="temperature", part=name, unit="C", source=f"/{file.relative_to(root)}"
     )
     try:
-        source = file_source(channel, file, 1e-3)
+        source = file_source(channel, file, 1000)
     except OSError:
         return None
     first = source.read()
