@@ -170,8 +170,10 @@ class Deadline(Struct, frozen=True, kw_only=True, tag="deadline", forbid_unknown
 class LoadgenRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One run of MLPerf LoadGen, as its own summary tells it.
 
-    ``official`` says that its settings were those of mlperf.conf, unshortened. ``logs`` are the
-    digests of its log files, which lie in ``folder``.
+    ``official`` says that its settings were those of mlperf.conf, unshortened; ``deviations`` are
+    those that were not, one sentence each. ``valid`` is LoadGen's own word, in accuracy mode and in
+    audits with MLPerf's further conditions; ``in_time`` says whether Server kept its latency bound.
+    ``logs`` are the digests of its log files, which lie in ``folder``.
     """
 
     scenario: Literal["SingleStream", "MultiStream", "Server", "Offline"]
@@ -180,10 +182,12 @@ class LoadgenRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     official: bool
     settings: dict[str, str]
     valid: bool
+    in_time: bool = True
     metric: Text
     value: float
     unit: Text
-    told: tuple[Text, ...] = ()  # its recommendations and early-stopping lines
+    told: tuple[Text, ...] = ()  # its checks, recommendations and early-stopping lines
+    deviations: tuple[Text, ...] = ()
     logs: dict[str, Sha256] = {}
     folder: Text | None = None
 

@@ -38,17 +38,17 @@ def write_phantom(path: Path, manifest: Manifest, frames: int = FRAMES, seed: in
     """
     import pydicom  # noqa: PLC0415 - only who has no pictures needs it
     from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: PLC0415
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: PLC0415
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid  # noqa: PLC0415
 
     spec = manifest.inputs[0]
     photometric, samples = _kind(spec)
     rows, columns = max(ROWS, spec.min_side), max(COLUMNS, spec.min_side)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = _MULTIFRAME
+    meta.MediaStorageSOPClassUID = UID(_MULTIFRAME)
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["medge phantom", str(seed)])
     dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = _MULTIFRAME
+    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.SyntheticData = "YES"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
@@ -119,4 +119,5 @@ def _speckle(rows: int, columns: int, random: np.random.Generator) -> Pixels:
         field = sum(np.roll(field, shift, axis) for shift in range(grain)) / np.sqrt(grain)
     envelope = np.hypot(*field) * np.linspace(1.0, 0.3, rows)[:, None]
     decibel = 20.0 * np.log10(np.maximum(envelope, 1e-4))
-    return np.clip((decibel + 40.0) * (255.0 / 50.0), 0.0, 255.0).round().astype(np.uint8)
+    shown: Pixels = np.clip((decibel + 40.0) * 5.1, 0.0, 255.0).round().astype(np.uint8)
+    return shown
