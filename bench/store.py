@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -11,9 +12,18 @@ import msgspec
 
 from medge.bench.result import Result
 from medge.bench.store_file import connect, damaged, told, transaction
-from medge.bench.store_rows import DamageError, insert, select
+from medge.bench.store_rows import DamageError, delete, insert, select
 from medge.engine.state import state_folder
 from medge.errors import StorageError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """Sizes of the file with its log before and after; ``reason`` why it may not be smaller."""
+
+    before_bytes: int
+    after_bytes: int
+    reason: str = ""
 
 
 class Store:
@@ -54,6 +64,8 @@ class Store:
 
         Raises
         ------
+        ValueError
+            It holds a number that JSON has no word for (NaN, infinity) and could not be read back.
         StorageError
             Rules ``results-disk``, ``results-locked``, ``results-read-only``; nothing was added.
         """
@@ -83,10 +95,7 @@ class Store:
                 "that this one does not know. Install the newest of both.",
             ) from error
         if found is None:
-            raise UsageError(
-                "result-unknown",
-                f"{self.path}: holds no result {number}. List those that it holds.",
-            )
+            raise _unknown(self.path, number)
         return found
 
     def results(self, bundle_sha256: str | None = None) -> Iterator[tuple[int, Result]]:
@@ -94,13 +103,60 @@ class Store:
 
         Those there when the first is asked for; one at a time in memory.
         """
+        for number in self.numbers(bundle_sha256):
+            yield number, self.get(number)
+
+    def numbers(self, bundle_sha256: str | None = None) -> tuple[int, ...]:
+        """Return the ids of all results in the order added, or of those of one bundle."""
         with told(self.path):
             rows = self._connection.execute(
                 "SELECT id FROM result WHERE ?1 IS NULL OR bundle_sha256 = ?1 ORDER BY id",
                 (bundle_sha256,),
             ).fetchall()
-        for (number,) in rows:
-            yield number, self.get(number)
+        return tuple(number for (number,) in rows)
+
+    def find(self, result: Result) -> int | None:
+        """Return the id of an equal result, None where there is none."""
+        with told(self.path):
+            rows = self._connection.execute(
+                "SELECT id FROM result WHERE bundle_sha256 = ? AND taken = ? ORDER BY id",
+                (result.bundle_sha256, result.taken),
+            ).fetchall()
+        return next((number for (number,) in rows if self.get(number) == result), None)
+
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Remove results, all or none; their ids are not given again.
+
+        Raises
+        ------
+        UsageError
+            Rule ``result-unknown``: there is none of one of these ids.
+        StorageError
+            As ``add``.
+        """
+        with told(self.path), transaction(self._connection):
+            for number in numbers:
+                if not delete(self._connection, number):
+                    raise _unknown(self.path, number)
+
+    def shrink(self) -> Shrunk:
+        """Give the space of removed results back to the disk, where nothing is in the way.
+
+        Raises
+        ------
+        StorageError
+            As ``add``; the results are as they were.
+        """
+        before = self._bytes()
+        with told(self.path):
+            self._connection.execute("VACUUM")
+            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        reason = "another process has it open; the next prune will finish" if busy else ""
+        return Shrunk(before, self._bytes(), reason)
+
+    def _bytes(self) -> int:
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -116,3 +172,10 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _unknown(path: Path, number: int) -> UsageError:
+    return UsageError(
+        "result-unknown",
+        f"{path}: holds no result {number}. List those that it holds: medge results list.",
+    )

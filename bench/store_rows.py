@@ -65,8 +65,18 @@ class _Packed(Struct, frozen=True):
 
 
 def insert(connection: sqlite3.Connection, result: Result) -> int:
-    """Insert a result; the caller holds the transaction. Return its id."""
+    """Insert a result; the caller holds the transaction. Return its id.
+
+    Raises
+    ------
+    ValueError
+        It could not be read back: JSON writes NaN and infinity as null.
+    """
     packed = _pack(result)
+    try:
+        _unpack(packed)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"a result that nobody could read: {error}") from error
     number = connection.execute(
         "INSERT INTO result VALUES (NULL, ?, ?, ?, ?, ?)",
         (
@@ -87,6 +97,19 @@ def insert(connection: sqlite3.Connection, result: Result) -> int:
     for place, document in enumerate(packed.drifts):
         connection.execute("INSERT INTO drift VALUES (?, ?, ?)", (number, place, document))
     return number
+
+
+def delete(connection: sqlite3.Connection, number: int) -> bool:
+    """Delete a result and what only it used; False where there is none of this id.
+
+    The caller holds the transaction. Whether the result is whole is not asked.
+    """
+    # Measurements and drifts go with it (ON DELETE CASCADE).
+    if not connection.execute("DELETE FROM result WHERE id = ?", (number,)).rowcount:
+        return False
+    connection.execute("DELETE FROM device WHERE id NOT IN (SELECT device FROM result)")
+    connection.execute("DELETE FROM procedure WHERE id NOT IN (SELECT procedure FROM measurement)")
+    return True
 
 
 def select(connection: sqlite3.Connection, number: int) -> Result | None:
