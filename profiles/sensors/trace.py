@@ -111,7 +111,8 @@ def _any(moment: Sequence[bool | None]) -> bool | None:
 def risen(values: Sequence[float], wraps_at: float | None = None) -> list[float]:
     """Return how far a counter has risen since its first value, over any number of wraps.
 
-    Between two readings it may have begun again once at most: more cannot be seen.
+    A counter that went back has begun again, if by that it rose less than half its range: between
+    two readings none rises so far, and so one that was set back is told from one that wrapped.
 
     Parameters
     ----------
@@ -123,17 +124,15 @@ def risen(values: Sequence[float], wraps_at: float | None = None) -> list[float]
     Raises
     ------
     ValueError
-        The counter went back and is said not to wrap, or wraps below a value that was read.
+        The counter went back, and not by wrapping.
     """
     total, rises = 0.0, [0.0]
     for before, after in pairwise(values):
         step = after - before
-        if step < 0:
-            if wraps_at is None:
-                raise ValueError("a counter that does not wrap went back")
-            step += wraps_at
-            if step < 0:
-                raise ValueError("a counter was read above the value at which it wraps")
+        if step < 0.0:
+            step += 0.0 if wraps_at is None else wraps_at
+            if wraps_at is None or not 0.0 <= step < wraps_at / 2.0:
+                raise ValueError("its counter went back")
         total += step
         rises.append(total)
     return rises
