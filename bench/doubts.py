@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,19 @@ import numpy.typing as npt
 from medge.bench.measure import Measurement
 from medge.bench.stats import interval_cases, percentile_interval, worth
 from medge.bench.warm_up import rank_test, shift_ratio
+from medge.profiles.sensors.trace import Trace, highest, throttled
+
+if TYPE_CHECKING:
+    from medge.bench.sections import Golden
+    from medge.engine.manifest import Manifest
+    from medge.engine.sealed import Candidate
 
 MAX_SPREAD_RATIO = 0.10  # pyperf doubts a standard deviation of more than 10 % of the mean
 MAX_DRIFT_RATIO = 0.05
 MAX_OUTLIER_RATIO = 0.01
 MIN_INDEPENDENT = 30.0  # below, the correlation itself is known too badly to allow for it
+MAX_CLOCK_RATIO = 0.05
+MAX_OTHER_RATIO = 0.05  # a first or last layer may stay wide; a tenth is refused by the self-test
 FAR_OUT = 3.0  # interquartile ranges above the third quartile (Tukey 1977)
 PERCENTILES = (0.5, 0.9)
 
@@ -49,6 +58,73 @@ def doubts(
     yield from _outliers(samples_ns)
     yield from _drift(samples_ns)
     yield from _correlated(samples_ns)
+
+
+def trace_doubts(trace: Trace, device: str = "cpu") -> Iterator[Doubt]:
+    """Yield every reason not to trust latencies that the sensors saw while they were taken.
+
+    What no sensor tells is no reason here: ``Trace.missing`` says it.
+
+    Parameters
+    ----------
+    device
+        Where the network ran, as its backend names it; the clock of that part counts.
+    """
+    part = "cpu" if device == "cpu" else "gpu"
+    clocks = np.array([clock for clock in highest(trace, "clock", part) if clock is not None])
+    if len(clocks):
+        low, middle, high = np.percentile(clocks, (5, 50, 95))
+        change_ratio = float((high - low) / max(1.0, middle))
+        if change_ratio > MAX_CLOCK_RATIO:
+            text = (
+                f"the clock of the {part.upper()} moved, so that latencies are those of several "
+                "clocks; fix it (`cpupower frequency-set -g performance`, `nvidia-smi -lgc`, "
+                "`jetson_clocks`), or measure longer"
+            )
+            yield Doubt("clock", change_ratio, MAX_CLOCK_RATIO, text)
+    told = [slowed for slowed in throttled(trace) if slowed is not None]
+    if any(told):
+        text = (
+            "the device was slowed down by heat or power in this part of the readings; cool it, "
+            "check its power supply, and see `medge profile --soak` for what it sustains"
+        )
+        yield Doubt("throttling", sum(told) / len(told), 0.0, text)
+
+
+def placement_doubts(golden: Golden, meant: Mapping[str, float]) -> Iterator[Doubt]:
+    """Yield what does not run where and as it was asked to.
+
+    Parameters
+    ----------
+    meant
+        Part of the convolutions and matrix products by the precision that they are to run in, as
+        ``meant_shares`` gives it.
+    """
+    if golden.elsewhere:
+        text = (
+            "operations run elsewhere than on the device that was asked for, and what they need is "
+            "copied there and back; choose another backend, or export without these operations"
+        )
+        yield Doubt("elsewhere", golden.elsewhere, 0.0, text)
+    other_ratio = sum(
+        max(0.0, share - golden.shares.get(name, 0.0)) for name, share in meant.items()
+    )
+    if golden.shares and other_ratio > MAX_OTHER_RATIO:
+        text = (
+            "layers run in another precision than they were asked to, so that this is the speed of "
+            "a mixture; choose another backend, or a precision that this device computes in"
+        )
+        yield Doubt("precision", other_ratio, MAX_OTHER_RATIO, text)
+
+
+def meant_shares(manifest: Manifest, candidate: Candidate) -> dict[str, float]:
+    """Return in which precisions the layers of a candidate are to run, as parts of all."""
+    variant = manifest.variant(candidate.variant)
+    if variant is None or not variant.compute_layers or variant.narrow_layers is None:
+        return {candidate.precision: 1.0}
+    narrow = "fp16" if variant.name.startswith("fp16") else "int8"
+    narrow_ratio = min(1.0, variant.narrow_layers / variant.compute_layers)
+    return {candidate.precision: 1.0 - narrow_ratio, narrow: narrow_ratio}
 
 
 def _warm_up(measurement: Measurement) -> Iterator[Doubt]:

@@ -33,6 +33,11 @@ class Built:
         self._feeds = [_feed(bundle, choice.batch, stream) for stream in range(choice.streams)]
         self._pool = ThreadPoolExecutor(choice.streams) if choice.streams > 1 else None
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """The only batch that the graph takes, None for any."""
+        return self.session.batch
+
     def run(self, calls: int) -> None:
         """Make so many calls after each other in every stream; return when all have answered."""
 
