@@ -22,6 +22,7 @@ VERBS = (
     "compile",
     "drift",
     "bench",
+    "report",
     "targets",
     "studies",
     "estimate",
