@@ -6,7 +6,6 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from medge.bench.measure import Clock, Sleep
 from medge.bench.scenario.burst import LONGEST_NS, Worked
 from medge.bench.sections import Absent, Soak, SoakMinute
 from medge.bench.stats import interval_cases, median_interval, percentile
-from medge.profiles.sensors.trace import Trace, Values, highest, throttled
+from medge.profiles.sensors.trace import Trace, highest, throttled
 
 MINUTE_NS = 60_000_000_000
 SLICE_NS = 1_000_000_000  # of a rest, so that progress is told
@@ -24,6 +23,7 @@ SUSTAINED = 4  # the rate is that of the last quarter of the minutes
 SIDE_CONFIDENCE = 0.975
 
 Worker = Callable[[int], Worked]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ class Soaking:
         self._minutes: dict[int, _Minute] = {}
 
     def run(self, work: Worker, told: Callable[[int, int], None] = lambda done, all_: None) -> None:
-        """Work and rest in turn until the time is over; what ``work`` raises ends it.
+        """Work and rest in turn until the time is over, but for a last rest that nothing follows.
+
+        What ``work`` raises ends it.
 
         Parameters
         ----------
@@ -102,6 +104,7 @@ class Soaking:
             return Absent(reason="the soak ended before its first picture")
         taken = [self._minutes[number] for number in sorted(self._minutes)]
         ratio, low, high = _last_to_first(taken[0].calls_ns, taken[-1].calls_ns)
+        watched = None if trace is None else _Watched(trace)
         last = taken[-max(1, len(taken) // SUSTAINED) :]
         busy_ns = sum(sum(minute.calls_ns) for minute in last)
         return Soak(
@@ -111,7 +114,7 @@ class Soaking:
             lasted_ns=self._end_ns - self.start_ns,
             interrupted=not self.complete,
             minutes=tuple(
-                _minute(number + 1, self._minutes[number], trace)
+                _minute(number + 1, self._minutes[number], watched)
                 for number in sorted(self._minutes)
             ),
             sustained_per_s=sum(minute.pictures for minute in last) / (busy_ns / 1e9),
@@ -136,33 +139,47 @@ class Soaking:
         self._end_ns = worked.end_ns
 
 
-def _minute(number: int, taken: _Minute, trace: Trace | None) -> SoakMinute:
-    calls_ns = np.frombuffer(taken.calls_ns, np.int64)
-    clocks = _within(trace, taken.spans, () if trace is None else highest(trace, "clock"))
-    degrees = _within(trace, taken.spans, () if trace is None else highest(trace, "temperature"))
-    slowed = _within(trace, taken.spans, () if trace is None else throttled(trace))
+class _Watched:
+    """What sensors told, by quantity, at moments that can be chosen."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._at_ns = np.array(trace.at_ns, np.int64)
+        self.clock_mhz = _floats(highest(trace, "clock"))
+        self.temperature_c = _floats(highest(trace, "temperature"))
+        self.throttled = _floats(throttled(trace))
+
+    def within(self, spans: Sequence[tuple[int, int]], values: Floats) -> Floats:
+        """Return what is known of the moments within any of some spans."""
+        if not len(values):
+            return values
+        chosen = np.zeros(len(self._at_ns), bool)
+        for start_ns, end_ns in spans:
+            chosen |= (self._at_ns >= start_ns) & (self._at_ns <= end_ns)
+        found = values[chosen]
+        return found[~np.isnan(found)]
+
+
+def _floats(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _minute(number: int, taken: _Minute, watched: _Watched | None) -> SoakMinute:
+    calls_ns = _whole(taken.calls_ns)
+    clocks = degrees = slowed = _floats(())
+    if watched is not None:
+        clocks, degrees, slowed = (
+            watched.within(taken.spans, values)
+            for values in (watched.clock_mhz, watched.temperature_c, watched.throttled)
+        )
     return SoakMinute(
         minute=number,
         pictures=taken.pictures,
         p50_ns=percentile(calls_ns, 0.5),
         p99_ns=percentile(calls_ns, 0.99) if len(calls_ns) >= interval_cases(0.99) else None,
-        clock_mhz=median(clocks) if clocks else None,
-        temperature_c=max(degrees, default=None),
-        throttled=any(slowed) if slowed else None,
+        clock_mhz=float(np.median(clocks)) if len(clocks) else None,
+        temperature_c=float(degrees.max()) if len(degrees) else None,
+        throttled=bool(slowed.any()) if len(slowed) else None,
     )
-
-
-def _within(
-    trace: Trace | None, spans: Sequence[tuple[int, int]], values: Values | tuple[bool | None, ...]
-) -> list[float]:
-    """Return the values that are known of moments at work."""
-    if trace is None:
-        return []
-    return [
-        value
-        for at_ns, value in zip(trace.at_ns, values, strict=False)
-        if value is not None and any(start <= at_ns <= end for start, end in spans)
-    ]
 
 
 def _throttle_s(trace: Trace | None, start_ns: int, end_ns: int) -> float | Absent | None:
