@@ -17,6 +17,7 @@ from medge.profiles.terms import Count, Positive
 
 IDLE_NS = 4_000_000_000
 BUSY_NS = 6_000_000_000
+GPU = "gpu0"  # the part that a candidate on a GPU runs on
 PIECES = 20  # the least that an interval of energy needs is far below
 
 
@@ -51,7 +52,7 @@ def work(loaded: Loaded, asked: Work) -> Worked:
 
 def idle(sampler: Sampler) -> Span | None:
     """Let the device rest while its sensors are read; None where no sensor tells energy."""
-    needed_ns = shortest_ns(sampler.trace())
+    needed_ns = shortest_ns(sampler.trace(), GPU)  # as long as the slowest sensor of all needs
     if needed_ns is None:
         return None
     _edge(sampler)
@@ -70,17 +71,16 @@ def energy_of(
     MedgeError
         The candidate failed meanwhile.
     """
-    needed_ns = shortest_ns(sampler.trace())
+    gpu = None if candidate.device == "cpu" else GPU
+    needed_ns = shortest_ns(sampler.trace(), gpu)
     if resting is None or needed_ns is None:
-        missing = sampler.trace().missing
-        return Absent(reason=missing.get("energy", "no sensor was read"))
+        return energy(sampler.trace(), (), (), gpu)  # which says why
     _edge(sampler)
     wanted = Work(max(BUSY_NS, needed_ns), PIECES)
     worked = worker.ask(work, wanted, limit_s=20 * wanted.for_ns / 1e9 + 600)
     _edge(sampler)
     busy = [Span(*piece) for piece in worked.pieces]
-    trace = sampler.trace()
-    return energy(trace, [resting], busy, gpu=None if candidate.device == "cpu" else "gpu0")
+    return energy(sampler.trace(), [resting], busy, gpu)
 
 
 def _edge(sampler: Sampler) -> None:
