@@ -59,7 +59,7 @@ class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         a single call is too short for the clock.
     order
         ``alone``, or ``interleaved``: in every round each candidate has one turn, the order
-        shuffled by ``seed``.
+        shuffled by ``seed``; ``together``: others worked at the same time.
     spinning
         How long the runtime's threads wait for the next call in a loop: ``brief``, a millisecond
         or not at all, or as the ``runtime`` does by default. Results of medge before that say
@@ -80,7 +80,7 @@ class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rest_ns: Count = 0
     lead_in: Count = 0
     turn_calls: Positive = 1
-    order: Literal["alone", "interleaved"] = "alone"
+    order: Literal["alone", "interleaved", "together"] = "alone"
     seed: int = 0
     spinning: Literal["brief", "runtime", "stopped"] = "brief"
     cpus: tuple[Count, ...] | None = None

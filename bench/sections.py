@@ -245,8 +245,9 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The devices that worked at the same time, this one among them; empty when it worked alone.
     pictures_per_s
         Over the time of all its turns; None where it was not measured.
-    peak_rss_bytes
-        The most memory that its process held since it began.
+    peak_rss_bytes, device_bytes
+        The most memory that its process held since it began, and what it held of an accelerator's
+        at its end; None on the CPU, which has no memory of its own.
     rule, reason
         What kept it from being measured.
     """
@@ -256,6 +257,7 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     together: tuple[Text, ...] = ()
     pictures_per_s: float | None = None
     peak_rss_bytes: Count | None = None
+    device_bytes: Count | Absent | None = None
     rule: Text | None = None
     reason: Text | None = None
 
