@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from medge.bench.candidates import stored_drift
-from medge.bench.doubts import Doubt, doubts
+from medge.bench.doubts import (
+    Doubt,
+    doubts,
+    meant_shares,
+    placement_doubts,
+    trace_doubts,
+)
 from medge.bench.drift import device_tier
 from medge.bench.profile.subject import Subject
 from medge.bench.profile.turns import INFER
 from medge.bench.profile.versions import versions
 from medge.bench.result import Result
-from medge.bench.sections import Evidence, Golden, Overhead, Sections
+from medge.bench.sections import Absent, Evidence, Golden, Overhead, Sections
 from medge.engine.passport import read_passport
 from medge.profiles.device import describe, identity
 
@@ -40,22 +46,23 @@ def result_of(
         The name of the rounds that several candidates were measured in together.
     """
     candidate, facts = subject.candidate, subject.facts
+    golden = Golden(
+        cases=facts.cases,
+        max_abs=facts.max_abs,
+        tolerance=facts.tolerance,
+        shares=facts.shares,
+        elsewhere=facts.elsewhere,
+    )
     sections = Sections(
         evidence=_evidence(bundle, subject, request, pictures),
         rounds=rounds,
-        golden=Golden(
-            cases=facts.cases,
-            max_abs=facts.max_abs,
-            tolerance=facts.tolerance,
-            shares=facts.shares,
-            elsewhere=facts.elsewhere,
-        ),
+        golden=golden,
         cold_start=subject.cold_start,
         memory=subject.memory,
         trace=subject.trace,
         energy=subject.energy,
         overhead=subject.overhead,
-        doubts=_all_doubts(subject),
+        doubts=_all_doubts(bundle, subject, golden),
         sweep=subject.sweep,
         idle_gaps=subject.idle_gaps,
         layers=subject.layers,
@@ -92,11 +99,15 @@ def _known_drifts(bundle: Bundle, subject: Subject) -> tuple[Drift, ...]:
     return () if found is None else (found,)
 
 
-def _all_doubts(subject: Subject) -> dict[str, tuple[Doubt, ...]]:
-    """Return by stage what speaks against its figures."""
+def _all_doubts(bundle: Bundle, subject: Subject, golden: Golden) -> dict[str, tuple[Doubt, ...]]:
+    """Return by stage what speaks against its figures; what holds for all stands with ``infer``."""
     found = {stage: [*doubts(taken)] for stage, taken in subject.measurements.items()}
+    network = found.setdefault(INFER, [])
+    network += placement_doubts(golden, meant_shares(bundle.manifest, subject.candidate))
+    if subject.trace is not None and not isinstance(subject.trace, Absent):
+        network += trace_doubts(subject.trace, subject.candidate.device)
     if isinstance(subject.overhead, Overhead):
-        found.setdefault(INFER, []).extend(_of_overhead(subject.overhead))
+        network += _of_overhead(subject.overhead)
     return {stage: tuple(each) for stage, each in found.items() if each}
 
 

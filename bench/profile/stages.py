@@ -92,7 +92,8 @@ def latencies(subjects: Sequence[Subject], span: Span, budget_ns: int, seed: int
                 stage=stage,
                 samples_ns=samples_ns,
                 procedure=msgspec.structs.replace(how, span=stage),
-                warm_up_ns=(),
+                warm_up_ns=(),  # the whole call's own tells of both
+                settled=None,
             )
 
 
