@@ -12,6 +12,8 @@ from medge.errors import MedgeError
 if TYPE_CHECKING:
     from medge.bench.profile.pictures import Pictures
     from medge.bench.profile.subject import Subject
+    from medge.bench.scenario.asked import Scenarios
+    from medge.bench.scenario.soak import Duty
     from medge.engine.bundle import Bundle
     from medge.engine.select import Choice
     from medge.profiles.sensors import Sampler
@@ -42,6 +44,10 @@ class ProfileRequest:
     overhead, energy, sensors
         Whether what the profiler costs and energy are measured, and clocks, temperature and power
         are read meanwhile.
+    soak
+        How long to let each candidate work and rest in the end; None for no soak.
+    scenarios
+        Frame deadline and LoadGen; None for neither.
     command
         What was typed, for the evidence; without names of files.
     """
@@ -54,6 +60,8 @@ class ProfileRequest:
     overhead: bool = True
     energy: bool = True
     sensors: bool = True
+    soak: Duty | None = None
+    scenarios: Scenarios | None = None
     seed: int = 0
     command: tuple[str, ...] = ()
 
@@ -86,6 +94,8 @@ class Run:
         All candidates; ``going`` are those that nothing has stopped.
     rounds
         The name of the rounds that several candidates share, None for one alone.
+    interrupted
+        Whether Ctrl-C ended a soak; what was measured until then is kept.
     """
 
     bundle: Bundle
@@ -95,6 +105,7 @@ class Run:
     sampler: Sampler
     subjects: list[Subject] = field(default_factory=list)
     rounds: str | None = None
+    interrupted: bool = False
 
     @property
     def going(self) -> list[Subject]:

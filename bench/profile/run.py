@@ -37,13 +37,15 @@ class Profiled:
     """One result for each candidate that was measured, and why others have none.
 
     ``reasons`` tell why these candidates, where medge chose. ``judged`` are the drifts that were
-    found in this run, for the passport.
+    found in this run, for the passport. ``interrupted`` says that Ctrl-C ended a soak, which is
+    kept as far as it came.
     """
 
     results: tuple[Result, ...]
     failures: tuple[Failure, ...] = ()
     reasons: tuple[str, ...] = ()
     judged: tuple[Drift, ...] = ()
+    interrupted: bool = False
 
 
 def profile(
@@ -94,6 +96,7 @@ def profile(
         ),
         reasons=() if request.choices else choices[0].reasons,
         judged=tuple(drift for subject in run.going for drift in subject.drifts),
+        interrupted=run.interrupted,
     )
 
 

@@ -23,6 +23,8 @@ from medge.bench.profile.overhead import check, null_ns, overhead
 from medge.bench.profile.request import Run
 from medge.bench.profile.subject import Subject
 from medge.bench.profile.turns import INFER, WHOLE
+from medge.bench.scenario.soak_step import soak
+from medge.bench.scenario.steps import loadgen, replay
 from medge.bench.sections import Absent
 from medge.engine.bundle import Bundle
 from medge.engine.sealed import Candidate
@@ -143,4 +145,14 @@ def load_of(bundle: Bundle, candidate: Candidate, *, sealed: bool) -> Load:
     )
 
 
-STEPS: tuple[Callable[[Run], None], ...] = (cold, latencies, costs, energy, memories, decisions)
+STEPS: tuple[Callable[[Run], None], ...] = (
+    cold,
+    replay,  # before the long ones: a cine that is refused shows at once
+    latencies,
+    costs,
+    energy,
+    memories,
+    decisions,
+    soak,
+    loadgen,
+)
