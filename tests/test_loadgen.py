@@ -284,7 +284,7 @@ def test_what_loadgen_is_told_to_expect_was_measured(worker: Worker) -> None:
 
 def test_all_scenarios_run_within_a_budget(worker: Worker, tmp_path: Path) -> None:
     told: list[str] = []
-    runs = loadgen_runs(worker, Request(seconds=1.0), tmp_path / "logs", told.append)
+    runs = tuple(loadgen_runs(worker, Request(seconds=1.0), tmp_path / "logs", told.append))
     assert [each.mode for each in runs if each.scenario == "SingleStream"][:2] == [
         "AccuracyOnly",
         "PerformanceOnly",

@@ -40,6 +40,8 @@ FEW_QUERIES = 100  # LoadGen's own, for the others
 # they last for 1.25 of the time, and need two thirds of the memory (200 bytes each and more).
 SLACK = 1.6
 TOO_HIGH = 0.9  # by which a rate that was not held is lowered
+TOO_EARLY = "Min duration satisfied : NO"  # as LoadGen's summary has it
+TOO_EARLY_RATIO = 0.7
 LIMIT_FACTOR = 4.0
 LIMIT_S = 600.0
 
@@ -77,12 +79,12 @@ class Request:
 
 def loadgen_runs(
     worker: Worker, request: Request, folder: Path, told: Callable[[str], None] = lambda _: None
-) -> tuple[LoadgenRun, ...]:
-    """Let LoadGen ask a worker's candidate in every scenario; return its runs in order.
+) -> Iterator[LoadgenRun]:
+    """Let LoadGen ask a worker's candidate in every scenario; yield its runs as they end.
 
     Each scenario runs in accuracy mode, then for performance, then audited. Server's rate is found
     by bisection on short runs; a rate that is not held for the whole run is lowered and run again,
-    and those runs are returned too.
+    and those runs are yielded too.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ def loadgen_runs(
     MedgeError
         As ``loadgen.run`` and ``Worker.ask``.
     """
-    return tuple(_Plan(worker, request, folder, told).runs())
+    return _Plan(worker, request, folder, told).runs()
 
 
 @dataclass
@@ -204,11 +206,15 @@ class _Plan:
     def _again(self, asked: Run, found: LoadgenRun) -> Run | None:
         """Return a run that may be valid where this one was not, None where nothing helps.
 
-        Server had too high a rate, unless only its queries were too few for a short run. Offline
-        answered more than was expected, and so was done too early.
+        Server had too high a rate, unless only its queries were too few for a short run. All others
+        were faster than LoadGen was told to expect, and so were done too early.
         """
         if asked.scenario == "Server" and (self.request.official or not found.in_time):
             return msgspec.structs.replace(asked, qps=TOO_HIGH * asked.qps)
-        if asked.scenario == "Offline" and found.value > asked.qps:
-            return msgspec.structs.replace(asked, qps=1.2 * found.value)
-        return None
+        if TOO_EARLY not in found.told:
+            return None
+        return msgspec.structs.replace(
+            asked,
+            qps=asked.qps / TOO_EARLY_RATIO,
+            expected_ns=round(asked.expected_ns * TOO_EARLY_RATIO),
+        )
