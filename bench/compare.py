@@ -8,10 +8,13 @@ from msgspec import Struct
 
 from medge.bench.effect import Effect, paired_effect, percentile_effect
 from medge.bench.measure import Measurement
+from medge.bench.other_effects import other_effects
 from medge.bench.procedure import differences
+from medge.bench.result import Result, bundle_name
 from medge.bench.stats import Verdict
+from medge.engine.sealed import Candidate
 from medge.errors import UsageError
-from medge.profiles.terms import Text
+from medge.profiles.terms import Sha256, Text
 
 LEVEL = 0.01  # chance of any wrong verdict among the percentiles of one comparison
 PERCENTILES = (0.5, 0.9, 0.99)
@@ -125,3 +128,105 @@ def _field(one: Measurement, name: str) -> str:
     for part in name.split("."):
         value = getattr(value, part)
     return str(value)
+
+
+class Side(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which result stood on a side: how it was named, and what it is of."""
+
+    name: Text
+    bundle: Text
+    bundle_sha256: Sha256
+    device: Text
+    device_identity: Text
+    candidate: Candidate | None
+    taken: Text
+
+
+class Comparison(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two results: the latency of one stage, which decides, and what else both have.
+
+    ``others`` have each their own level of 1 % and no part in the verdict. ``left_out`` says what
+    only one side has, and why.
+    """
+
+    a: Side
+    b: Side
+    across_devices: bool
+    latency: LatencyComparison
+    others: tuple[Effect, ...] = ()
+    left_out: tuple[Text, ...] = ()
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """Everything that was compared, latency first."""
+        return (*self.latency.effects, *self.others)
+
+
+def compare_results(
+    a: Result,
+    b: Result,
+    stage: str = "infer",
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    percentiles: Sequence[float] = PERCENTILES,
+    across_devices: bool = False,
+) -> Comparison:
+    """Compare B with A, the one before, by the latency of a stage and by all that both have.
+
+    Latencies are paired where both results name the same rounds (``Sections.rounds``).
+
+    Raises
+    ------
+    UsageError
+        Rules ``compare-stage``, ``compare-devices``, ``compare-procedures``, ``compare-samples``.
+    """
+    of_a, of_b = _stage(a, stage, names[0]), _stage(b, stage, names[1])
+    if a.device_identity != b.device_identity and not across_devices:
+        raise UsageError(
+            "compare-devices",
+            f"{names[0]} was measured on {a.device.name}, {names[1]} on {b.device.name}, which is "
+            "another device or another instruction set. Compare all the same with "
+            "--across-devices.",
+        )
+    others, left_out = other_effects(a, b, 1.0 - LEVEL, SESSION_RATIO)
+    return Comparison(
+        a=_side(a, names[0]),
+        b=_side(b, names[1]),
+        across_devices=a.device_identity != b.device_identity,
+        latency=compare_measurements(
+            of_a,
+            of_b,
+            paired=_share_rounds(a, b) and of_a.procedure.order == "interleaved",
+            percentiles=percentiles,
+            across_devices=across_devices,
+        ),
+        others=others,
+        left_out=left_out,
+    )
+
+
+def _stage(result: Result, stage: str, name: str) -> Measurement:
+    found = next((one for one in result.measurements if one.stage == stage), None)
+    if found is None:
+        stages = ", ".join(one.stage for one in result.measurements) or "none"
+        raise UsageError(
+            "compare-stage", f"{name} has no stage {stage[:40]!r}. Its stages are: {stages}."
+        )
+    return found
+
+
+def _share_rounds(a: Result, b: Result) -> bool:
+    rounds = [one.sections and one.sections.rounds for one in (a, b)]
+    return rounds[0] is not None and rounds[0] == rounds[1]
+
+
+def _side(result: Result, name: str) -> Side:
+    return Side(
+        name=name,
+        bundle=bundle_name(result),
+        bundle_sha256=result.bundle_sha256,
+        device=result.device.name,
+        device_identity=result.device_identity,
+        candidate=result.candidate,
+        taken=result.taken,
+    )

@@ -52,3 +52,10 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sections: Sections | None = None
     taken: Moment = msgspec.field(default_factory=_now)
     medge: Text = msgspec.field(default_factory=_version)
+
+
+def bundle_name(result: Result) -> str:
+    """Return name and version of a result's bundle, the start of its digest where none was told."""
+    if result.sections is not None:
+        return result.sections.evidence.bundle
+    return result.bundle_sha256[:12]
