@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,17 @@ from medge.console import FORMATS
 EXISTING = click.Path(path_type=Path)  # its reader says better what is wrong with it
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|)", re.ASCII)
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+
+def seconds(text: str) -> float:
+    """Read a duration, such as ``90``, ``90s``, ``10m`` or ``1h``, in seconds."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise click.BadParameter("a duration is a number of seconds, or 90s, 10m, 1h.")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def bundle_option(command: F) -> F:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,20 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from medge.verbs.drift import MARGIN
-from medge.verbs.options import EXISTING, format_options
+from medge.verbs.options import EXISTING, format_options, seconds
 
 if TYPE_CHECKING:
     from medge.exporters.quantize import QuantizeReport
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|)")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
-
-
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
-    found = _DURATION.fullmatch(value)
-    if found is None:
-        raise click.BadParameter("a duration is a number of seconds, or 90s, 10m, 1h.")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command(short_help="Make variants of fewer bits, each with its verdict.")
@@ -43,7 +32,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
 @click.option("--method", default="auto", metavar="NAME", help="minmax, percentile, entropy, auto.")
 @click.option(
     "--time-budget",
-    callback=_seconds,
+    callback=lambda _context, _parameter, text: seconds(text),
     default="10m",
     show_default=True,
     metavar="TIME",
