@@ -42,10 +42,11 @@ def replay(run: Run) -> None:
 def loadgen(run: Run) -> None:
     """Let LoadGen ask every candidate; what stops it takes nothing of what was found before.
 
-    The last step: after a failure the worker is not to be asked again.
+    The last step: after a failure the worker is not to be asked again. Ctrl-C ends it, and what
+    was found until then is kept.
     """
     asked = run.request.scenarios
-    if asked is None or asked.loadgen is None:
+    if asked is None or asked.loadgen is None or run.interrupted:
         return
     folder = _folder(run, asked.logs)
     for number, subject in enumerate(run.going, 1):
@@ -55,6 +56,10 @@ def loadgen(run: Run) -> None:
                 subject.loadgen += (found,)
         except MedgeError as error:
             subject.deviations.append(f"LoadGen was stopped: {error}")
+        except KeyboardInterrupt:
+            subject.deviations.append("LoadGen was interrupted")
+            run.interrupted = True
+            return
 
 
 def _folder(run: Run, logs: Path | None) -> Path:
