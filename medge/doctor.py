@@ -22,6 +22,8 @@ from medge.profiles.jetson import jetson_facts
 from medge.profiles.memory import bandwidth_fact, measure_bandwidth, memory_facts, memory_problems
 from medge.profiles.nvidia import nvidia
 from medge.profiles.pci import INTEL, Adapter, adapters
+from medge.profiles.sensors import open_sensors
+from medge.profiles.sensors.chain import sensor_facts
 from medge.profiles.surroundings import surroundings
 
 PIP = "importlib.metadata"
@@ -64,6 +66,8 @@ def examine(*, measure: bool = True) -> Examination:
     cpu, memory, gpus, found = cpu_facts(), memory_facts(), nvidia(), adapters()
     shown = runtimes()
     kept = kept_facts()
+    with open_sensors() as sensors:
+        pass  # which of them answer is seen as they are opened
     problems = [
         *_runtime_problems(shown),
         *([gpus.problem] if gpus.problem else []),
@@ -83,6 +87,7 @@ def examine(*, measure: bool = True) -> Examination:
         **_nvidia_sections(gpus),
         "jetson": jetson_facts(),
         "adapters": _adapter_facts(found),
+        "sensors": sensor_facts(sensors),
         "runtimes": _runtime_facts(shown),
         "codecs": _codec_facts(),
         "medge": {**_own_facts(), **kept},
@@ -91,7 +96,7 @@ def examine(*, measure: bool = True) -> Examination:
         sections={name: facts for name, facts in sections.items() if facts},
         runtimes=shown,
         problems=tuple(problems),
-        additions=(*_missing_runtimes(shown, found), *_missing_codecs()),
+        additions=(*_missing_runtimes(shown, found), *_missing_codecs(), *sensors.problems),
     )
 
 

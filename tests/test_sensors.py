@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from medge.profiles import nvml as nvml_module
 from medge.profiles.sensors import gpu as gpu_module
 from medge.profiles.sensors import open_sensors
+from medge.profiles.sensors import rapl as rapl_module
 from medge.profiles.sensors import source as source_module
-from medge.profiles.sensors.chain import QUANTITIES, Sensors
+from medge.profiles.sensors.chain import QUANTITIES, Sensors, sensor_facts
 from medge.profiles.sensors.source import NumberFile
 from medge.profiles.sensors.trace import Channel, Trace, highest, risen, throttled
 
@@ -134,6 +135,18 @@ def test_counters_that_only_root_may_read_are_not_available_and_the_next_step_is
             assert "CVE-2020-8694" in reason
             assert "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj" in reason
             assert "words of the system" not in reason
+        (problem,) = sensors.problems
+        assert (problem.rule, problem.command) == ("energy-unreadable", rapl_module.PERMIT)
+
+
+def test_the_doctor_is_told_what_answers_and_what_does_not(tmp_path: Path) -> None:
+    root = machine("synthetic_jetson_orin_nano_sensors", tmp_path / "root")
+    with open_sensors(root) as sensors:
+        facts = sensor_facts(sensors)
+    assert facts["answer"].value == (
+        "clock (3)", "temperature (2)", "power (3)", "throttle (1)", "load (1)"
+    )  # fmt: skip
+    assert facts["do_not_answer"].value == ("energy",)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

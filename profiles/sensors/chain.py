@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
 
+from medge.profiles.facts import Fact, Facts, Problem
 from medge.profiles.jetson import soc
 from medge.profiles.kernel_files import ROOT
 from medge.profiles.nvidia import nvidia
@@ -41,7 +42,8 @@ class Sensors:
     """The sensors of one machine, open until they are closed.
 
     ``missing`` says why a quantity is not there: by its name where no channel has it, by name and
-    ``of cpu`` or ``of gpu`` where only the other one does.
+    ``of cpu`` or ``of gpu`` where only the other one does. ``problems`` are those reasons that
+    somebody at this machine can do something about.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Sensors:
         sources: Iterable[Source],
         missing: Mapping[str, str],
         close: Callable[[], None] = lambda: None,
+        problems: Iterable[Problem] = (),
     ) -> None:
+        self.problems = tuple(problems)
         self._sources = tuple(sources)
         self._close = close
         self.missing = dict(missing)
@@ -112,7 +116,20 @@ def open_sensors(
         kept = [source for side in sides.values() for source in _usable(side, clock, missing)]
         kept.sort(key=lambda source: QUANTITIES.index(source.channel.quantity))
         _explain(sides, {source.channel for source in kept}, missing)
-        return Sensors(kept, missing, stack.pop_all().close)
+        problems = [problem for side in sides.values() for problem in side.problems]
+        return Sensors(kept, missing, stack.pop_all().close, problems)
+
+
+def sensor_facts(sensors: Sensors) -> Facts:
+    """Return which quantities can be read on this machine and which cannot."""
+    parts = {
+        quantity: sum(channel.quantity == quantity for channel in sensors.channels)
+        for quantity in QUANTITIES
+    }
+    told = tuple(f"{quantity} ({count})" for quantity, count in parts.items() if count)
+    silent = tuple(quantity for quantity, count in parts.items() if not count)
+    source = "each opened and read; `medge profile` says why others are not"
+    return {"answer": Fact(told, "", source), "do_not_answer": Fact(silent, "", source)}
 
 
 def _gpu(root: Path, library: Callable[[], Any] | None, stack: ExitStack) -> Found | None:
@@ -141,6 +158,7 @@ def _joined(*parts: Found) -> Found:
     joined = Found()
     for part in parts:
         joined.sources.extend(part.sources)
+        joined.problems.extend(part.problems)
         for quantity, reason in part.reasons.items():
             joined.reasons.setdefault(quantity, reason)
     return joined

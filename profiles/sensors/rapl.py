@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from medge.profiles.facts import Problem
 from medge.profiles.kernel_files import entries, read_number, read_word
 from medge.profiles.sensors.source import Found, file_source, refusal
 from medge.profiles.sensors.trace import Channel
@@ -52,12 +53,16 @@ def rapl(root: Path) -> Found:
         except OSError as error:
             refused.append(f"{part}: {refusal(error)}")
     if not found.sources:
-        found.reasons["energy"] = (
-            f"RAPL counts it, but energy_uj cannot be read ({refused[0]}); since Linux 5.10 only "
-            f"root may (CVE-2020-8694). Permit it until the next start: {PERMIT}; docs/sensors.md "
-            "has a rule that lasts"
+        problem = Problem(
+            "energy-unreadable",
+            f"RAPL counts the CPU's energy, but energy_uj cannot be read ({refused[0]}): since "
+            "Linux 5.10 only root may (CVE-2020-8694).",
+            "Permit it until the next start; docs/sensors.md has a rule that lasts.",
+            PERMIT,
         )
-        found.reasons["power"] = found.reasons["energy"]
+        found.problems.append(problem)
+        reason = f"{problem.found} {problem.next_step} {problem.command}"
+        found.reasons["energy"] = found.reasons["power"] = reason
     return found
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medge.profiles.facts import Problem
 from medge.profiles.sensors.trace import Channel, Quantity
 
 _NUMBER = {10: re.compile(rb"-?\d{1,20}"), 16: re.compile(rb"(?:0x)?[0-9a-fA-F]{1,16}")}
@@ -26,10 +27,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one kind of sensor gives on this machine, and for each quantity that it lacks why."""
+    """What one kind of sensor gives on this machine, and for each quantity that it lacks why.
+
+    ``problems`` are reasons that somebody at this machine can do something about.
+    """
 
     sources: list[Source] = field(default_factory=list)
     reasons: dict[Quantity, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
 
 class NumberFile:
