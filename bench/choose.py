@@ -22,7 +22,6 @@ from medge.bench.candidates import (
     unjudged,
 )
 from medge.bench.contest import SCREEN_ROUNDS, Entrant, Standing, against, contest
-from medge.bench.drift import device_tier
 from medge.bench.entrants import Built, build, choice_of
 from medge.bench.result import Result
 from medge.bench.store import Store
@@ -32,7 +31,7 @@ from medge.engine.sealed import Candidate, Goal, Outcome, Row, SealedChoice, wri
 from medge.engine.select import Choice
 from medge.engine.selftest import open_proven
 from medge.errors import BackendError, GateError, MedgeError
-from medge.profiles.device import allowed_cores, describe, identity
+from medge.profiles.device import allowed_cores, describe, device_tier, identity
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from medge.engine.select import Choice, choose
 from medge.engine.selftest import self_test
 from medge.engine.session import Session
 from medge.errors import BackendError, InputError, UsageError
-from medge.profiles.device import describe
+from medge.profiles.device import device_tier
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -192,11 +191,6 @@ class Judge:
             f"None of {len(self.images.files)} files could be judged ({told}). Name pictures that "
             "this bundle accepts; `medge run` tells more of each."
         )
-
-
-def device_tier() -> str:
-    """Return the tier of this machine that decisions hold for."""
-    return describe().tier or f"unknown-{platform.machine()}"
 
 
 def _session(bundle: Bundle, choice: Choice, model: bytes | None) -> Session:

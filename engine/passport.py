@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from medge.engine.evidence import Drift
 from medge.engine.state import read_state, state_folder, write_state
+from medge.profiles.device import device_tier
 from medge.profiles.terms import read_json
+
+if TYPE_CHECKING:
+    from medge.engine.bundle import Bundle
+    from medge.engine.select import Choice
 
 
 class Passport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +59,40 @@ def stamp(bundle_sha256: str, drift: Drift) -> None:
     kept = [entry for entry in read_passport(bundle_sha256).entries if _key(entry) != _key(drift)]
     passport = Passport(entries=(*kept, drift))
     write_state(_path(bundle_sha256), msgspec.json.format(msgspec.json.encode(passport)) + b"\n")
+
+
+def unproven(bundle: Bundle, choice: Choice, backend_version: str) -> str | None:
+    """Say that a precision's decisions are not proven on this tier of device; None when they are.
+
+    fp32 is the reference and proves itself on its golden cases. Reads one small file.
+
+    Raises
+    ------
+    StorageError
+        Rule ``state-unreadable``.
+    """
+    precision, tier = choice.precision_name, device_tier()
+    if precision == "fp32":
+        return None
+    known = read_passport(bundle.digest).find(precision, choice.backend, backend_version, tier)
+    variant = bundle.manifest.variant(precision)
+    made = None if variant is None else variant.drift
+    if known is None and made is not None and (made.tier, made.backend) == (tier, choice.backend):
+        known = made
+    if known is not None and known.passed:
+        return None
+    if known is not None:
+        found = f"drift {known.verdict} on {known.cases} images"
+    elif made is not None:
+        found = (
+            f"judged ({made.verdict}) on {made.tier} with {made.backend} only, where it was made"
+        )
+    else:
+        found = "nobody judged its decisions"
+    return (
+        f"no passport: {precision} with {choice.backend} on this device tier ({tier}): {found}. "
+        "`medge profile --data DIR --labels FILE` judges it here."
+    )
 
 
 def _key(drift: Drift) -> tuple[str, str, str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import onnx
 
-from medge.bench.drift import Judge, device_tier
+from medge.bench.drift import Judge
 from medge.bench.graph_times import graph_times
 from medge.engine.backends.presence import absence, installed_version
 from medge.engine.placement import check_placement
@@ -19,6 +19,7 @@ from medge.engine.session import Session
 from medge.errors import GateError
 from medge.exporters.layer_count import count_narrow
 from medge.exporters.rounded import rounded_as_half
+from medge.profiles.device import device_tier
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle

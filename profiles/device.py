@@ -66,6 +66,11 @@ def describe(root: Path = ROOT) -> Device:
     )
 
 
+def device_tier(root: Path = ROOT) -> str:
+    """Return the tier of this machine that decisions hold for; other tiers compute otherwise."""
+    return tier_of(first_cpu(root)) or f"unknown-{platform.machine()}"
+
+
 def allowed_cpus(root: Path = ROOT) -> int:
     """Return how many logical CPUs this process may keep busy: affinity mask and cgroup quota.
 

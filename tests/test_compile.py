@@ -16,7 +16,6 @@ from PIL import Image
 from medge.bench.candidates import Runtime, around, candidates, stored_drift, unjudged
 from medge.bench.choose import CompileRequest, choose_fastest, spoken
 from medge.bench.contest import Entrant, Standing
-from medge.bench.drift import device_tier
 from medge.bench.store import Store
 from medge.engine.backends.presence import installed_version
 from medge.engine.bundle import Bundle, open_bundle
@@ -28,6 +27,7 @@ from medge.engine.passport import Passport, read_passport, stamp
 from medge.engine.sealed import Candidate, Goal, read_sealed
 from medge.engine.select import Choice, choose
 from medge.errors import BackendError, StorageError
+from medge.profiles.device import device_tier
 
 CPU = Runtime("onnxruntime", "1.31.1", "cpu", ("fp32",))
 GPU = Runtime("openvino", "2026.4.1", "GPU.0", ("fp32", "fp16"))

@@ -8,7 +8,6 @@ from importlib import metadata
 
 from medge.bench import sections
 from medge.bench.candidates import is_reference, stored_drift
-from medge.bench.drift import device_tier
 from medge.bench.energy import Span, energy
 from medge.bench.matrix.cells import Cell, Subject
 from medge.bench.matrix.running import Running
@@ -18,7 +17,7 @@ from medge.bench.store import Store
 from medge.engine.evidence import Drift
 from medge.engine.passport import read_passport
 from medge.errors import MedgeError
-from medge.profiles.device import describe, identity
+from medge.profiles.device import describe, device_tier, identity
 from medge.profiles.sensors import Trace
 
 COMMAND = ("medge", "bench")  # without its paths, which may name patients
@@ -69,6 +68,7 @@ def result_of(running: Running, matrix: str, trace: Trace | None, idle: Sequence
                 key=cell.key,
                 together=cell.together,
                 pictures_per_s=None if fault is not None else running.pictures_per_s,
+                alone_per_s=None if fault is not None else running.alone_per_s,
                 peak_rss_bytes=running.peak_rss_bytes,
                 device_bytes=running.device_bytes,
                 rule=None if fault is None else fault.rule,

@@ -13,14 +13,13 @@ from medge.bench.doubts import (
     placement_doubts,
     trace_doubts,
 )
-from medge.bench.drift import device_tier
 from medge.bench.profile.subject import Subject
 from medge.bench.profile.turns import INFER
 from medge.bench.profile.versions import versions
 from medge.bench.result import Result
 from medge.bench.sections import Absent, Evidence, Golden, Overhead, Sections
 from medge.engine.passport import read_passport
-from medge.profiles.device import describe, identity
+from medge.profiles.device import describe, device_tier, identity
 
 if TYPE_CHECKING:
     from medge.bench.profile.pictures import Pictures

@@ -12,6 +12,9 @@ from medge.bench.choose import spoken
 from medge.bench.sections import Absent
 from medge.bench.stats import interval_cases, percentile, percentile_interval, worth
 from medge.console import bytes_text, percent_text
+from medge.pages.profile_full import FULL_SECTIONS
+from medge.pages.scenarios import deadline, loadgen
+from medge.pages.soak import soak
 
 if TYPE_CHECKING:
     from medge.bench.measure import Measurement
@@ -61,11 +64,8 @@ def profile_rows(bundle: Bundle, profiled: Profiled, numbers: Sequence[int]) -> 
             yield from section(result)
         yield ("stored", "result", f"{number} (`medge results show {number}`)")
     for failure in profiled.failures:
-        yield (
-            "failed",
-            spoken(failure.candidate),
-            f"{failure.fault.rule}: {failure.fault.message}",
-        )
+        fault = failure.fault
+        yield ("failed", fault.rule, f"{spoken(failure.candidate)}: {fault.message}")
 
 
 def answer(result: Result) -> Iterator[Row]:
@@ -92,12 +92,12 @@ def answer(result: Result) -> Iterator[Row]:
 
 def stages(result: Result) -> Iterator[Row]:
     """Yield every stage with its percentiles, and what the samples cannot state."""
-    yield ("stages", "in ms", f"{'p50 (95 % interval)':<21}{'p90':>8}{'p95':>8}{'p99':>8}")
+    yield ("stages", "in ms", f"{'p50 (95 % interval)':<24}{'p90':>7}{'p95':>7}{'p99':>7}")
     for name in STAGES:
         taken = _stage(result, name)
         if taken is not None:
-            tails = "".join(f"{_stated(taken, p):>8}" for p in TAILS)
-            yield ("stages", name, f"{_middle(taken):<21}{tails}")
+            tails = "".join(f"{_stated(taken, p):>7}" for p in TAILS)
+            yield ("stages", name, f"{_middle(taken):<24}{tails}")
     whole = _stage(result, WHOLE)
     if whole is not None:
         yield ("stages", "samples", _sample(whole))
@@ -228,12 +228,16 @@ def doubts(result: Result) -> Iterator[Row]:
 
 SECTIONS: tuple[Callable[[Result], Iterator[Row]], ...] = (
     answer,
+    deadline,
     stages,
     starts,
     memory,
     energy,
     sensors,
     overhead,
+    *FULL_SECTIONS,
+    soak,
+    loadgen,
     proof,
     doubts,
 )
@@ -263,7 +267,7 @@ def _middle(taken: Measurement) -> str:
     """Write the median in ms with its interval, shortly."""
     bounds = percentile_interval(taken.samples_ns, 0.5)
     value = _ms(percentile(taken.samples_ns, 0.5))
-    return value if bounds is None else f"{value} ({_ms(bounds.low)} to {_ms(bounds.high)})"
+    return value if bounds is None else f"{value} ({_ms(bounds.low)}-{_ms(bounds.high)})"
 
 
 def _stated(taken: Measurement, p: float) -> str:

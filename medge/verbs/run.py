@@ -123,6 +123,9 @@ class _Talk:
             click.echo(f"{manifest.name} {manifest.version}: {DEMONSTRATION}.", err=True)
         for note in classifier.session.notes:
             click.echo(note, err=True)
+        unproven = _unproven(classifier)
+        if unproven is not None:  # whatever the format, and however quiet
+            click.echo(unproven, err=True)
         if self._people:
             for reason in classifier.choice.reasons:
                 click.echo(reason, err=True)
@@ -145,6 +148,15 @@ class _Talk:
             click.echo("", err=True)
         if self._people:
             click.echo(f"{self.count} results, {self.refused} refused", err=True)
+
+
+def _unproven(classifier: Classifier) -> str | None:
+    """Say what no passport of this device tier vouches for."""
+    from medge.engine.passport import unproven
+
+    if not classifier.session.answers:
+        return None
+    return unproven(classifier.bundle, classifier.choice, classifier.session.backend_version)
 
 
 @contextmanager

@@ -31,14 +31,13 @@ from pairs import Samples, ratio, sample, verdict
 
 from medge.bench.candidates import candidates, runtimes, stored_drift, unjudged
 from medge.bench.choose import CompileRequest, choose_fastest, spoken
-from medge.bench.drift import device_tier
 from medge.bench.entrants import Built, build
 from medge.engine.backends.silence import silent_onnxruntime
 from medge.engine.bundle import Bundle, find_bundle, open_bundle
 from medge.engine.passport import Passport
 from medge.engine.sealed import Candidate, Goal, SealedChoice
 from medge.errors import MedgeError
-from medge.profiles.device import allowed_cores
+from medge.profiles.device import allowed_cores, device_tier
 
 RUNS = 200
 REST_S = 0.06  # until onnxruntime's own threads have stopped spinning
