@@ -10,7 +10,7 @@ from medge.profiles.nvml import NVML
 from medge.profiles.sensors.source import Found, Source
 from medge.profiles.sensors.trace import Channel, Quantity
 
-# nvml.h: power is the mean over one second since GA100, which itself gives a momentary one.
+# nvml.h: since Ampere, GA100 left out, power is the mean over a second; before, a momentary one.
 POWER_UPDATE_NS = 1_000_000_000
 # Yang, Adamek and Armour, "Part-time Power Measurements: nvidia-smi's Lack of Attention", 2023:
 # 20 to 100 ms lie between two values, by the model of the GPU.

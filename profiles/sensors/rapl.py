@@ -12,7 +12,7 @@ from medge.profiles.sensors.source import Found, file_source, refusal
 from medge.profiles.sensors.trace import Channel
 
 POWERCAP = "sys/class/powercap"
-UPDATE_NS = 1_000_000  # "updated approximately every 1 ms" (Intel SDM volume 3B, 16.10.3)
+UPDATE_NS = 1_000_000  # about every millisecond (Intel SDM volume 3, energy status of the domains)
 PERMIT = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 
 # Numbers are hexadecimal (Linux drivers/powercap/powercap_sys.c names zones "%s:%x").
