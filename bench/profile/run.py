@@ -81,7 +81,8 @@ def profile(
         run.pictures = sift(run.going, files)
         with run.sampler:
             for step in STEPS:
-                step(run)
+                if not run.interrupted:
+                    step(run)
         found = tuple(
             result_of(bundle, subject, request, run.pictures, run.rounds) for subject in run.going
         )
