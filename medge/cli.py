@@ -25,6 +25,7 @@ VERBS = (
     "bench",
     "compare",
     "report",
+    "results",
     "targets",
     "studies",
     "estimate",
