@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from medge.engine.evidence import Drift
 from medge.engine.state import read_state, state_folder, write_state
+from medge.errors import StorageError
 from medge.profiles.device import device_tier
 from medge.profiles.terms import read_json
 
@@ -64,17 +65,17 @@ def stamp(bundle_sha256: str, drift: Drift) -> None:
 def unproven(bundle: Bundle, choice: Choice, backend_version: str) -> str | None:
     """Say that a precision's decisions are not proven on this tier of device; None when they are.
 
-    fp32 is the reference and proves itself on its golden cases. Reads one small file.
-
-    Raises
-    ------
-    StorageError
-        Rule ``state-unreadable``.
+    fp32 is the reference and proves itself on its golden cases. Reads one small file; one that
+    cannot be read proves nothing, and must not keep a patient waiting.
     """
     precision, tier = choice.precision_name, device_tier()
     if precision == "fp32":
         return None
-    known = read_passport(bundle.digest).find(precision, choice.backend, backend_version, tier)
+    try:
+        passport = read_passport(bundle.digest)
+    except StorageError:
+        passport = Passport()
+    known = passport.find(precision, choice.backend, backend_version, tier)
     variant = bundle.manifest.variant(precision)
     made = None if variant is None else variant.drift
     if known is None and made is not None and (made.tier, made.backend) == (tier, choice.backend):

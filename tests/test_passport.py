@@ -120,6 +120,15 @@ def test_a_precision_without_an_entry_for_this_tier_says_so(narrow: Bundle) -> N
     assert unproven(narrow, choice, "1.32.0") == told
 
 
+def test_a_passport_that_cannot_be_read_vouches_for_nothing_and_stops_nobody(
+    narrow: Bundle,
+) -> None:
+    (state_folder() / "passports" / f"{narrow.digest}.json").mkdir(parents=True)
+    told = unproven(narrow, choose(narrow, precision="int8"), VERSION)
+    assert told is not None
+    assert "nobody judged" in told
+
+
 @pytest.mark.parametrize(
     ("verdict", "accepted", "proven"),
     [("pass", False, True), ("fail", False, False), ("inconclusive", True, True)],

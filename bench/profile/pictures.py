@@ -57,7 +57,7 @@ def pictures(data: Path | None, manifest: Manifest, seed: int) -> Iterator[Pictu
             write_phantom(path, manifest, frames=1, seed=number + 1)
             for number, path in enumerate(paths)
         ]
-        yield Pictures(paths, f"{MADE} files of {made[0]}")
+        yield Pictures(paths, f"{MADE} files, each {made[0]}")
 
 
 def _chosen(data: Path, seed: int) -> tuple[Path, ...]:
