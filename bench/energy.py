@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from medge.bench.sections import Absent, Energy
 from medge.bench.student import t_quantile
+from medge.engine.sealed import Candidate
 from medge.profiles.sensors.trace import Channel, Trace, Values, risen
 
 CONFIDENCE = 0.95
@@ -79,6 +81,17 @@ def energy(
         return _energy(trace, idle, busy, gpu)
     except _NotMeasurable as reason:
         return Absent(reason=str(reason))
+
+
+def nvml_part(candidate: Candidate) -> str | None:
+    """Return the part that NVML calls the GPU of a candidate, None for all that is no NVIDIA GPU.
+
+    The GPU of an Intel CPU lies within the package that RAPL counts.
+    """
+    if not candidate.backend.startswith("tensorrt") and not candidate.device.startswith("cuda"):
+        return None
+    number = re.search(r"\d+$", candidate.device)
+    return f"gpu{number[0] if number else 0}"
 
 
 def shortest_ns(trace: Trace, gpu: str | None = None) -> int | None:

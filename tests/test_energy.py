@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from medge.bench.energy import Span, energy, ratio_of_sums, shortest_ns
+from medge.bench.energy import Span, energy, nvml_part, ratio_of_sums, shortest_ns
 from medge.bench.sections import Absent, Energy
 from medge.bench.student import t_quantile
+from medge.engine.sealed import Candidate
 from medge.profiles.sensors.trace import Channel, Trace
 
 SECOND = 1_000_000_000
@@ -171,6 +172,21 @@ def test_only_the_gpu_that_ran_it_counts_and_by_its_counter() -> None:
     assert found(trace).rails == ("package-0",)
     assert found(trace, gpu="gpu1").rails == ("gpu1", "package-0")
     assert found(trace, gpu="gpu1").source == "NVML energy; RAPL"
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "part"),
+    [
+        ("onnxruntime", "cpu", None),
+        ("openvino", "GPU.1", None),  # Intel's, which lies within the package
+        ("tensorrt-rtx", "gpu", "gpu0"),
+        ("onnxruntime", "cuda:1", "gpu1"),
+    ],
+)
+def test_only_gpus_that_nvml_knows_have_a_rail_of_their_own(
+    backend: str, device: str, part: str | None
+) -> None:
+    assert nvml_part(Candidate(backend=backend, device=device, variant="fp32")) == part
 
 
 def test_a_span_too_short_for_the_sensor_is_refused_with_the_length_it_needs() -> None:

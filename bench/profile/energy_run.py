@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from msgspec import Struct
 
-from medge.bench.energy import Span, energy, shortest_ns
+from medge.bench.energy import Span, energy, nvml_part, shortest_ns
 from medge.bench.profile.loaded import Loaded
 from medge.bench.profile.process import Worker
 from medge.bench.profile.turns import WHOLE, call_of
@@ -17,7 +18,6 @@ from medge.profiles.terms import Count, Positive
 
 IDLE_NS = 4_000_000_000
 BUSY_NS = 6_000_000_000
-GPU = "gpu0"  # the part that a candidate on a GPU runs on
 PIECES = 20  # the least that an interval of energy needs is far below
 
 
@@ -50,9 +50,11 @@ def work(loaded: Loaded, asked: Work) -> Worked:
     return Worked(tuple(pieces))
 
 
-def idle(sampler: Sampler) -> Span | None:
+def idle(sampler: Sampler, candidates: Iterable[Candidate]) -> Span | None:
     """Let the device rest while its sensors are read; None where no sensor tells energy."""
-    needed_ns = shortest_ns(sampler.trace(), GPU)  # as long as the slowest sensor of all needs
+    trace = sampler.trace()
+    times_ns = [shortest_ns(trace, nvml_part(candidate)) for candidate in candidates]
+    needed_ns = max((time_ns for time_ns in times_ns if time_ns is not None), default=None)
     if needed_ns is None:
         return None
     _edge(sampler)
@@ -71,7 +73,7 @@ def energy_of(
     MedgeError
         The candidate failed meanwhile.
     """
-    gpu = None if candidate.device == "cpu" else GPU
+    gpu = nvml_part(candidate)
     needed_ns = shortest_ns(sampler.trace(), gpu)
     if resting is None or needed_ns is None:
         return energy(sampler.trace(), (), (), gpu)  # which says why

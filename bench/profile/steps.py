@@ -97,7 +97,7 @@ def energy(run: Run) -> None:
     if not run.request.energy:
         return
     run.told("energy")
-    resting = idle(run.sampler)
+    resting = idle(run.sampler, [subject.candidate for subject in run.going])
 
     def step(subject: Subject) -> None:
         if not run.request.sensors:
