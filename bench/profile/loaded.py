@@ -101,6 +101,16 @@ class Loaded:
         self.bundle.close()
 
 
+def load_of(bundle: Bundle, candidate: Candidate, *, sealed: bool) -> Load:
+    """Return what a worker is asked to load."""
+    return Load(
+        folder=os.fsencode(bundle.path.absolute()),
+        bundle_sha256=bundle.digest,
+        candidate=candidate,
+        sealed=sealed,
+    )
+
+
 def load(asked: Load) -> tuple[Loaded, LoadFacts]:
     """Open the bundle, load the candidate, let it prove itself.
 

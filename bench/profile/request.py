@@ -44,6 +44,9 @@ class ProfileRequest:
     overhead, energy, sensors
         Whether what the profiler costs and energy are measured, and clocks, temperature and power
         are read meanwhile.
+    full
+        Whether the long tail, single operations, growing load and pauses are measured too, in some
+        minutes a candidate (``full``).
     soak
         How long to let each candidate work and rest in the end; None for no soak.
     scenarios
@@ -60,6 +63,7 @@ class ProfileRequest:
     overhead: bool = True
     energy: bool = True
     sensors: bool = True
+    full: bool = False
     soak: Duty | None = None
     scenarios: Scenarios | None = None
     seed: int = 0

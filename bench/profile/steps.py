@@ -16,8 +16,9 @@ from medge.bench.profile import stages
 from medge.bench.profile.cold_moments import Cold
 from medge.bench.profile.cold_start import cold_starts
 from medge.bench.profile.energy_run import energy_of, idle
+from medge.bench.profile.full import FULL
 from medge.bench.profile.judging import LIMIT_S, Judging, is_yardstick, judge
-from medge.bench.profile.loaded import Load
+from medge.bench.profile.loaded import load_of
 from medge.bench.profile.memory import memory
 from medge.bench.profile.overhead import check, null_ns, overhead
 from medge.bench.profile.request import Run
@@ -26,7 +27,6 @@ from medge.bench.profile.turns import INFER, WHOLE
 from medge.bench.scenario.soak_step import soak
 from medge.bench.scenario.steps import loadgen, replay
 from medge.bench.sections import Absent
-from medge.engine.bundle import Bundle
 from medge.engine.sealed import Candidate
 
 INFER_SHARE, WHOLE_SHARE, OVERHEAD_SHARE, GROWTH_SHARE = 0.25, 0.4, 0.2, 0.15
@@ -135,16 +135,6 @@ def decisions(run: Run) -> None:
     run.each(step)
 
 
-def load_of(bundle: Bundle, candidate: Candidate, *, sealed: bool) -> Load:
-    """Return what a worker is asked to load."""
-    return Load(
-        folder=os.fsencode(bundle.path.absolute()),
-        bundle_sha256=bundle.digest,
-        candidate=candidate,
-        sealed=sealed,
-    )
-
-
 STEPS: tuple[Callable[[Run], None], ...] = (
     cold,
     replay,  # before the long ones: a cine that is refused shows at once
@@ -153,6 +143,7 @@ STEPS: tuple[Callable[[Run], None], ...] = (
     energy,
     memories,
     decisions,
+    *FULL,
     soak,
     loadgen,
 )

@@ -37,7 +37,11 @@ class Lanes(Protocol):
     """A loaded candidate that can be called in all its streams; ``entrants.Built`` is one."""
 
     pictures: int  # in one call of every stream
-    fixed_batch: int | None  # the only batch that the graph takes
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The only batch that the graph takes, None for any."""
+        ...
 
     def in_streams(self, work: Callable[[Call], R]) -> list[R]:
         """Work in every stream at the same time, each given what makes one call there."""
@@ -180,13 +184,13 @@ class _Sweep:
         for candidate in way:
             if candidate.batch > 1 and self.fixed_batch is not None:
                 text = f"the graph takes batches of {self.fixed_batch} only"
-                self.points.append(_missed(candidate, text))
+                self.points.append(missed(candidate, text))
                 return
             reason = self._too_much(candidate)
             if reason is None:
                 grown, reason = self._try(candidate)
             if reason is not None:
-                self.points.append(_missed(candidate, reason))
+                self.points.append(missed(candidate, reason))
                 return
             flat = 0 if grown else flat + 1
             if flat == PATIENCE:
@@ -273,7 +277,8 @@ def _streams(first: Candidate, cores: int) -> Iterator[Candidate]:
         yield msgspec.structs.replace(first, streams=streams)
 
 
-def _missed(candidate: Candidate, reason: str) -> LoadPoint:
+def missed(candidate: Candidate, reason: str) -> LoadPoint:
+    """Return the point that says why it could not be measured."""
     return LoadPoint(
         batch=candidate.batch,
         streams=candidate.streams,
