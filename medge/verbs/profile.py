@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medge.errors import UsageError
+from medge.errors import DeadlineError, UsageError
 from medge.verbs.options import EXISTING, output_options
+from medge.verbs.scenario_options import hold_all, late_code, scenario_options, scenarios_of
+from medge.verbs.soak_options import duty_of, soak_options
 
 if TYPE_CHECKING:
     from medge.bench.profile.run import Profiled
@@ -43,6 +45,9 @@ QUICK_COLD_STARTS = 2
     help="Seconds of timed calls, of all candidates together. [default: 45]",
 )
 @click.option("--quick", is_flag=True, help="A first look in some 15 s, which states less.")
+@click.option("--full", is_flag=True, help="Also tail, operations, load, pauses: 8 min and more.")
+@soak_options
+@scenario_options
 @click.option("--no-sensors", is_flag=True, help="Read no clocks, temperatures and power.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order.")
 @output_options
@@ -58,11 +63,15 @@ def command(
     candidates: tuple[str, ...],
     budget_s: float | None,
     quick: bool,
+    full: bool,
+    soak: str | None,
+    duty: str | None,
     no_sensors: bool,
     seed: int,
     form: str,
     as_json: bool,
     output: Path | None,
+    **scenarios: Any,
 ) -> None:
     """Measure B on this device: latency by stages, cold start, memory, energy, and its drift.
 
@@ -77,6 +86,10 @@ def command(
 
     if labels is not None and data is None:
         raise click.UsageError("--labels needs --data, the folder of the pictures.")
+    if quick and full:
+        raise click.UsageError("--quick and --full exclude each other. Leave one of them out.")
+    soaked = duty_of(soak, duty)
+    asked_scenarios = scenarios_of(**scenarios)
     usual_s = QUICK_S if quick else BUDGET_NS / 1e9
     with open_bundle(find_bundle(bundle)) as opened:
         asked = ProfileRequest(
@@ -95,18 +108,23 @@ def command(
             overhead=not quick,
             energy=not quick,
             sensors=not no_sensors,
+            soak=soaked,
+            scenarios=asked_scenarios,
+            full=full,
             seed=seed,
             command=_typed(opened),
         )
         profiled = profile(opened, asked, _told)
         numbers = keep(profiled, opened)
-        code = _worst(profiled)
+        code = _worst(profiled) or late_code(profiled, hold=scenarios["hold"])
         write_page(
             "json" if as_json else form,
             profile_object(opened, profiled, numbers, code),
             profile_rows(opened, profiled, numbers),
             output,
         )
+    if code == DeadlineError.exit_code:
+        hold_all(profiled)
     if code:
         raise SystemExit(code)
 
@@ -169,7 +187,9 @@ def _typed(bundle: Bundle) -> tuple[str, ...]:
 
 
 def _worst(profiled: Profiled) -> int:
-    """Return the exit code of the worst candidate, 0 when all were measured."""
+    """Return the exit code of the worst candidate, 0 when all were measured; 130 on Ctrl-C."""
+    if profiled.interrupted:
+        return 130
     codes = [failure.fault.exit_code for failure in profiled.failures]
     return 1 if 1 in codes else max(codes, default=0)
 
