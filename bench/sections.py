@@ -245,6 +245,8 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         The devices that worked at the same time, this one among them; empty when it worked alone.
     pictures_per_s
         Over the time of all its turns; None where it was not measured.
+    alone_per_s
+        What the same process did without the others, in spans between; None for a cell alone.
     peak_rss_bytes, device_bytes
         The most memory that its process held since it began, and what it held of an accelerator's
         at its end; None on the CPU, which has no memory of its own.
@@ -256,6 +258,7 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: Sha256
     together: tuple[Text, ...] = ()
     pictures_per_s: float | None = None
+    alone_per_s: float | None = None
     peak_rss_bytes: Count | None = None
     device_bytes: Count | Absent | None = None
     rule: Text | None = None

@@ -253,16 +253,15 @@ def _wanted(name: str, asked: Asked) -> bool:
 
 
 def _procedure(candidate: Candidate, place: Place, asked: Asked) -> Procedure:
+    measured_ns = int(asked.seconds * 1_000_000_000)
     return Procedure(
         span="infer",
         batch=candidate.batch,
         streams=candidate.streams,
         threads=candidate.threads,
-        warm_up=WarmUp(max_calls=100, max_ns=2_000_000_000),
+        warm_up=WarmUp(max_calls=100, max_ns=min(2_000_000_000, measured_ns)),
         # 1,000 calls state p99 (stats.interval_cases: 368 independent ones) where time allows.
-        sampling=Sampling(
-            min_samples=20, max_samples=1000, max_ns=int(asked.seconds * 1_000_000_000)
-        ),
+        sampling=Sampling(min_samples=20, max_samples=1000, max_ns=measured_ns),
         lead_in=1,
         order="interleaved",
         cpus=place.cpus,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medge.bench.candidates import is_reference, precision_name
@@ -38,6 +38,8 @@ class Row:
         Whether this machine measured it.
     latency
         The raw samples; None for a cell that was not measured.
+    alone_per_s
+        Of a row of several devices at once: what this one did while the others rested.
     verdict
         Of drift: ``reference``, ``not judged``, or that of the evidence.
     cost
@@ -55,6 +57,7 @@ class Row:
     candidate: Candidate | None = None
     together: tuple[str, ...] = ()
     pictures_per_s: float | None = None
+    alone_per_s: float | None = None
     latency: Measurement | None = None
     peak_rss_bytes: int | None = None
     device_bytes: int | Absent | None = None
@@ -64,6 +67,13 @@ class Row:
     rule: str | None = None
     reason: str | None = None
     taken: str | None = None
+
+    @property
+    def contention_ratio(self) -> float | None:
+        """How much faster it is alone than with the others: 1 when they cost it nothing."""
+        if self.alone_per_s is None or self.pictures_per_s is None:
+            return None
+        return self.alone_per_s / self.pictures_per_s
 
     @property
     def p50_ns(self) -> int | None:
@@ -79,20 +89,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Contention:
-    """What a device does alone and while others work; ``ratio`` is alone over together."""
-
-    alone: Row
-    crowded: Row
-
-    @property
-    def ratio(self) -> float | None:
-        """How much faster it is alone: 1 when the others cost it nothing."""
-        alone, crowded = self.alone.pictures_per_s, self.crowded.pictures_per_s
-        return None if alone is None or crowded is None else alone / crowded
-
-
-@dataclass(frozen=True, slots=True)
 class Matrix:
     """Everything that a matrix shows.
 
@@ -100,6 +96,8 @@ class Matrix:
     ----------
     rows
         Of this machine, each device alone.
+    at_once
+        Of devices that worked at the same time.
     elsewhere
         Newest results of other machines for the same bundles, measured by a like procedure.
     unlike
@@ -110,7 +108,7 @@ class Matrix:
 
     matrix: str
     rows: tuple[Row, ...]
-    contention: tuple[Contention, ...]
+    at_once: tuple[Row, ...]
     elsewhere: tuple[Row, ...]
     unlike: Mapping[tuple[str, ...], int]
     before: int
@@ -135,7 +133,9 @@ def matrix_of(
     return Matrix(
         matrix=plan.matrix,
         rows=tuple(rows),
-        contention=tuple(_contention(rows, results, price_per_hour)),
+        at_once=tuple(
+            row for row in (_row(each, price_per_hour) for each in results.values()) if row.together
+        ),
         elsewhere=elsewhere,
         unlike=unlike,
         before=before,
@@ -163,6 +163,7 @@ def _row(result: Result, price_per_hour: float | None = None) -> Row:
         candidate=candidate,
         together=() if cell is None else cell.together,
         pictures_per_s=rate,
+        alone_per_s=None if cell is None else cell.alone_per_s,
         latency=latency,
         peak_rss_bytes=None if cell is None else cell.peak_rss_bytes,
         device_bytes=None if cell is None else cell.device_bytes,
@@ -205,22 +206,6 @@ def _refused(each: Refusal) -> Row:
         rule=each.rule,
         reason=each.reason,
     )
-
-
-def _contention(
-    rows: Sequence[Row], results: Mapping[str, Result], price_per_hour: float | None
-) -> Iterator[Contention]:
-    crowded = [_row(each, price_per_hour) for each in results.values()]
-    for row in crowded:
-        if not row.together:
-            continue
-        for alone in rows:
-            if (alone.bundle_sha256, alone.candidate, alone.place) == (
-                row.bundle_sha256,
-                row.candidate,
-                row.place,
-            ):
-                yield Contention(alone, row)
 
 
 def _elsewhere(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ class Running:
         self.limit_s = limit_s
         self.fault: MedgeError | None = None
         self.busy: list[Busy] = []
+        self._alone: list[Busy] = []
         self.loaded_rss_bytes = 0
         self.peak_rss_bytes: int | None = None
         self.device_bytes: int | Absent | None = None
@@ -105,6 +106,12 @@ class Running:
         """Work from one moment to another, as others do at the same time."""
         self._keep(self._asked(during, Span(begin_ns, end_ns)))
 
+    def take_alone(self, begin_ns: int, end_ns: int) -> None:
+        """Work from one moment to another while the others rest."""
+        taken = self._asked(during, Span(begin_ns, end_ns))
+        if taken is not None:
+            self._alone.append(Busy(taken.begin_ns, taken.end_ns, taken.pictures))
+
     def stop(self) -> None:
         """Ask for the memory of the process, and end it."""
         told = self._asked(held, Nothing())
@@ -121,8 +128,13 @@ class Running:
 
     @property
     def pictures_per_s(self) -> float:
-        """Return the rate over the time of all turns."""
-        return sum(span.pictures for span in self.busy) / self._busy_ns * 1e9
+        """The rate over the time of all turns."""
+        return _rate(self.busy)
+
+    @property
+    def alone_per_s(self) -> float | None:
+        """The rate over the spans in which the others rested; None where there were none."""
+        return _rate(self._alone) if self._alone else None
 
     @property
     def measurement(self) -> Measurement:
@@ -137,7 +149,7 @@ class Running:
 
     @property
     def _busy_ns(self) -> int:
-        return sum(span.end_ns - span.start_ns for span in self.busy)
+        return _lasted_ns(self.busy)
 
     @property
     def _streams(self) -> int:
@@ -173,6 +185,14 @@ class Running:
             )
         self.fault = error
         self.close()
+
+
+def _rate(spans: Sequence[Busy]) -> float:
+    return sum(span.pictures for span in spans) / _lasted_ns(spans) * 1e9
+
+
+def _lasted_ns(spans: Sequence[Busy]) -> int:
+    return sum(span.end_ns - span.start_ns for span in spans)
 
 
 def together(cell: Cell, names: tuple[str, ...]) -> Cell:

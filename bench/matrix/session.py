@@ -22,6 +22,7 @@ from medge.profiles.sensors import Sampler, open_sensors
 MOST_AT_ONCE = 8  # processes that take turns
 SPARE_RATIO = 0.2  # of all memory: is left to everybody else
 FIRST_BYTES = 400_000_000  # a runtime with a common network, before any was loaded
+CROWD_ROUNDS = 3
 AHEAD_NS = 50_000_000  # between asking several processes to begin and their beginning
 
 Progress = Callable[[str, float], None]
@@ -140,7 +141,10 @@ class Session:
                     self._finish(running)
 
     def _at_once(self, crowd: Sequence[Cell]) -> None:
-        """Let the cells of several places work at the same time, if each could do it alone."""
+        """Let the cells of several places work alone and all at once, in turn, each process kept.
+
+        What slows the machine down for a while so hits both alike.
+        """
         if all(cell.key in self.results for cell in crowd):
             return
         group = self._group = [Running(cell, self.limit_s) for cell in crowd]
@@ -149,18 +153,30 @@ class Session:
                 self._begin(running)
             able = [running for running in group if running.going]
             if len(able) > 1:
-                self._told(f"measuring {len(able)} devices at once")
-                begin_ns = time.perf_counter_ns() + AHEAD_NS
-                end_ns = begin_ns + crowd[0].procedure.sampling.max_ns
-                with ThreadPoolExecutor(len(able)) as pool:
-                    spans = [pool.submit(each.take_span, begin_ns, end_ns) for each in able]
-                    for span in spans:
-                        span.result()
-                for running in able:
+                self._alternate(able, crowd[0].procedure.sampling.max_ns // CROWD_ROUNDS)
+            whole = all(running.going for running in group)
+            for running in able:
+                # Without the others there is nothing to compare with: only who failed is told.
+                if whole or not running.going:
                     self._finish(running)
         finally:
             for running in group:
                 running.close()
+
+    def _alternate(self, able: Sequence[Running], span_ns: int) -> None:
+        with ThreadPoolExecutor(len(able)) as pool:
+            for _ in range(CROWD_ROUNDS):
+                for running in able:
+                    self._told(f"measuring {running.cell.words} alone")
+                    begin_ns = time.perf_counter_ns()
+                    running.take_alone(begin_ns, begin_ns + span_ns)
+                if not all(running.going for running in able):
+                    return
+                self._told(f"measuring {len(able)} devices at once")
+                begin_ns = time.perf_counter_ns() + AHEAD_NS
+                spans = [pool.submit(each.take_span, begin_ns, begin_ns + span_ns) for each in able]
+                for span in spans:
+                    span.result()
 
     def _finish(self, running: Running) -> None:
         """Store what a cell has given."""

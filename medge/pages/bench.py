@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from medge.bench.matrix.rows import Contention, Matrix, Row
+from medge.bench.matrix.cells import NULL
+from medge.bench.matrix.rows import Matrix, Row
 from medge.bench.sections import Absent, Energy
 from medge.bench.stats import percentile_interval
 from medge.console import rows_text
@@ -23,9 +24,9 @@ LEGEND = (
 )
 CSV_COLUMNS = (
     "bundle", "bundle_sha256", "device", "here", "place", "backend", "backend_version",
-    "precision", "batch", "streams", "threads", "at_once_with", "pictures_per_s", "p50_ms",
-    "p50_low_ms", "p50_high_ms", "p99_ms", "calls", "peak_rss_bytes", "energy_mj", "energy_net_mj",
-    "energy_reason", "drift", "cost_per_million", "rule", "reason", "taken",
+    "precision", "batch", "streams", "threads", "at_once_with", "pictures_per_s", "alone_per_s",
+    "p50_ms", "p50_low_ms", "p50_high_ms", "p99_ms", "calls", "peak_rss_bytes", "energy_mj",
+    "energy_net_mj", "energy_reason", "drift", "cost_per_million", "rule", "reason", "taken",
 )  # fmt: skip
 LEFT = frozenset({"backend", "as", "on", "drift"})
 
@@ -46,8 +47,12 @@ def bench_object(found: Matrix) -> dict[str, Any]:
         "taken_from_store": found.before,
         "rows": [_object(row) for row in found.rows],
         "at_once": [
-            {**_object(each.crowded), "alone_per_s": each.alone.pictures_per_s, "ratio": each.ratio}
-            for each in found.contention
+            {
+                **_object(row),
+                "alone_per_s": row.alone_per_s,
+                "contention_ratio": row.contention_ratio,
+            }
+            for row in found.at_once
         ],
         "elsewhere": [_object(row) for row in found.elsewhere],
         "left_out": [
@@ -90,8 +95,7 @@ def _object(row: Row) -> dict[str, Any]:
 
 def csv_rows(found: Matrix) -> Iterator[tuple[str, ...]]:
     """Yield every row, those of several devices at once and of other machines too."""
-    crowded = (each.crowded for each in found.contention)
-    for row in (*found.rows, *crowded, *found.elsewhere):
+    for row in (*found.rows, *found.at_once, *found.elsewhere):
         said = _object(row)
         candidate = said["candidate"] or {}
         energy = row.energy
@@ -108,6 +112,7 @@ def csv_rows(found: Matrix) -> Iterator[tuple[str, ...]]:
             *(str(candidate.get(name, "")) for name in ("batch", "streams", "threads")),
             ";".join(row.together),
             _plain(row.pictures_per_s),
+            _plain(row.alone_per_s),
             *(_plain(None if ns is None else ns / 1e6) for ns in times_ns),
             str(said["calls"]),
             "" if row.peak_rss_bytes is None else str(row.peak_rss_bytes),
@@ -127,8 +132,8 @@ def bench_text(found: Matrix, form: str) -> str:
     blocks = []
     for title, rows in _tables((*found.rows, *found.elsewhere)):
         blocks.append(_block(title, *_laid_out(rows), form))
-    if found.contention:
-        blocks.append(_block("Alone, and all at once", *_contention(found.contention), form))
+    if found.at_once:
+        blocks.append(_block("Alone, and all at once", *_contention(found.at_once), form))
     notes = list(_notes(found))
     told = "\n".join(f"- {note}" if form == "md" else _wrapped(note) for note in notes)
     return "\n\n".join([*blocks, told]) + "\n"
@@ -179,14 +184,17 @@ def _laid_out(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[Line]]:
     return tuple(columns), lines
 
 
-def _contention(found: Sequence[Contention]) -> tuple[tuple[str, ...], list[Line]]:
+def _contention(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[Line]]:
     columns = ("backend", "as", "on", "batch", "alone/s", "at once/s", "ratio")
     lines = []
-    for each in found:
-        row = each.crowded
+    for row in rows:
         head = (row.backend, row.precision, row.place, _batch(row))
-        ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
-        figures = (_rate(each.alone), _rate(row), ratio)
+        alone, ratio = row.alone_per_s, row.contention_ratio
+        figures = (
+            "-" if alone is None else _number(alone),
+            _rate(row),
+            "-" if ratio is None else f"{ratio:.2f}",
+        )
         line = Line((*head, *figures), None) if row.reason is None else Line(head, row.reason)
         lines.append(line)
     return columns, lines
@@ -232,15 +240,15 @@ def _notes(found: Matrix) -> Iterator[str]:
     """Yield what the tables leave open: reasons, what the columns are, what was left out."""
     yield LEGEND
     yield from _grouped(
-        (row.reason, _words(row))
-        for row in (*found.rows, *(each.crowded for each in found.contention))
-        if row.reason is not None
+        (row.reason, _words(row)) for row in (*found.rows, *found.at_once) if row.reason is not None
     )
     energies = [row.energy for row in found.rows if isinstance(row.energy, Absent)]
     for reason in dict.fromkeys(each.reason for each in energies):
         yield f"No energy: {reason}."
-    if found.contention:
+    if found.at_once:
         yield "ratio: alone over at once; 1 when the others cost a device nothing."
+    if any(row.backend == NULL for row in found.rows):
+        yield "null runs no network: its figures are what medge itself costs."
     if found.price_per_hour is not None:
         yield (
             f"per 1M: a million pictures at {found.price_per_hour:g} an hour for a device that "
