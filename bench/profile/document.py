@@ -106,11 +106,11 @@ def _all_doubts(bundle: Bundle, subject: Subject, golden: Golden) -> dict[str, t
     if subject.trace is not None and not isinstance(subject.trace, Absent):
         network += trace_doubts(subject.trace, subject.candidate.device)
     if isinstance(subject.overhead, Overhead):
-        network += _of_overhead(subject.overhead)
+        network += of_overhead(subject.overhead)
     return {stage: tuple(each) for stage, each in found.items() if each}
 
 
-def _of_overhead(found: Overhead) -> Iterator[Doubt]:
+def of_overhead(found: Overhead) -> Iterator[Doubt]:
     """Doubt a figure whose own cost could not be bounded below its limit."""
     if found.ratio is None:
         return
