@@ -1,4 +1,4 @@
-"""A soak within a profile: a real network in its own process, and what Ctrl-C or a crash leaves."""
+"""A soak within a profile: a real network in its own process, and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from functools import partial
+from pathlib import Path
 
 import pytest
 
+from medge.bench.profile import run as run_module
 from medge.bench.profile.process import Worker
 from medge.bench.profile.request import ProfileRequest
 from medge.bench.profile.run import Profiled, profile
-from medge.bench.scenario import soak_step
-from medge.bench.scenario.soak import Duty, Soaking
+from medge.bench.scenario.soak import Duty
 from medge.bench.sections import Absent, Sections, Soak
 from medge.engine.bundle import Bundle, find_bundle, open_bundle
+from medge.profiles.sensors import open_sensors
 
 SECOND = 1_000_000_000
 SHORT = ProfileRequest(
     budget_ns=200_000_000,
     cold_starts=0,
     overhead=False,
-    energy=False,
     soak=Duty(2 * SECOND, SECOND // 2, SECOND // 2),
 )
 
@@ -40,11 +40,21 @@ def sections(profiled: Profiled) -> Sections:
     return result.sections
 
 
-def test_a_real_network_is_soaked_after_all_else(bundle: Bundle) -> None:
+def test_a_real_network_is_soaked_after_all_else_and_what_no_sensor_tells_has_its_reason(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "open_sensors", lambda: open_sensors(tmp_path))
     told: list[str] = []
     profiled = profile(bundle, SHORT, told.append)
-    found = sections(profiled).soak
+    whole = sections(profiled)
+    assert isinstance(whole.energy, Absent)
+    assert "/sys/class/powercap has no energy counter" in whole.energy.reason
+    found = whole.soak
     assert isinstance(found, Soak)
+    assert found.throttle_s == Absent(
+        reason="the kernel tells neither thermal_throttle of a CPU nor a cooling device that slows "
+        "one"
+    )
     assert told[-1].startswith("soaking ")
     assert (found.interrupted, profiled.interrupted) == (False, False)
     assert found.sustained_per_s > 1.0
@@ -53,21 +63,6 @@ def test_a_real_network_is_soaked_after_all_else(bundle: Bundle) -> None:
     assert found.lasted_ns is not None
     assert 1.4 * SECOND < found.lasted_ns < 30 * SECOND
     assert found.ratio == 1.0  # the only minute is the first and the last
-
-
-def test_ctrl_c_keeps_the_latencies_and_the_soak_as_far_as_it_came(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(_seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(soak_step, "Soaking", partial(Soaking, sleep=stop))
-    profiled = profile(bundle, SHORT)
-    found = sections(profiled).soak
-    assert isinstance(found, Soak)
-    assert found.interrupted
-    assert profiled.interrupted
-    assert profiled.results[0].measurements
 
 
 def test_a_candidate_that_dies_in_its_soak_keeps_what_was_measured(
