@@ -98,7 +98,7 @@ hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies, bit flips, damaged e
 	$(BIN)/python tests/hostile/codestream_lies.py
 	$(BIN)/python tests/hostile/damaged_cache.py
 	$(BIN)/python tests/hostile/not_finite.py
-	$(BIN)/python tests/hostile/store_kills.py
+	$(BIN)/python tests/hostile/killed_writes.py
 
 test-arm: $(STAMPS)/all ## NEON kernels under emulation, bit for bit
 	bash tests/arm/run.sh $(BIN)/python
