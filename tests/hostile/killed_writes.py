@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from profiled_results import profiled
 
 from medge.bench.store import Store
+from medge.errors import StorageError
 
 SAMPLES = 60
 WRITERS = 2
@@ -111,8 +112,11 @@ def check(path: Path, account: Account, kills: int) -> str | None:
     """Return what is wrong, None where nothing is; no file at all is right before an answer."""
     if not path.exists() and not account.added:
         return None
-    with Store.open(path) as store:
-        found = dict(store.results())  # each is held to its digest
+    try:
+        with Store.open(path) as store:
+            found = dict(store.results())  # each is held to its digest
+    except StorageError as torn:
+        return str(torn)
     for number, seed in account.added.items():
         if number in account.removed:
             if number in found:
