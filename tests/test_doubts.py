@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from bundles import tiny_bundle
 from narrow_graphs import int8_graph, narrow_bundle
 
-from medge.bench.doubts import Doubt, meant_shares, placement_doubts, trace_doubts
+from medge.bench.doubts import Doubt, doubts, meant_shares, placement_doubts, trace_doubts
+from medge.bench.measure import Measurement
+from medge.bench.procedure import Procedure
 from medge.bench.sections import Golden
 from medge.engine.bundle import open_bundle
 from medge.engine.sealed import Candidate
@@ -121,3 +124,11 @@ def test_what_layers_are_meant_to_run_in_is_what_the_bundle_says(tmp_path: Path)
     wide = Candidate(backend="openvino", device="cpu", variant="fp32", precision="bf16")
     with open_bundle(tiny_bundle(made(tmp_path, "b"))) as bundle:
         assert meant_shares(bundle.manifest, wide) == {"bf16": 1.0}
+
+
+def test_what_is_doubted_of_a_series_that_wanders_can_be_stored() -> None:
+    steps_ns = np.random.default_rng(0).normal(0, 1e5, 400)
+    wandering = tuple(int(ns) for ns in 1e7 + np.cumsum(steps_ns))
+    told = tuple(doubts(Measurement("infer", wandering, Procedure()), (0.5, 0.99)))
+    assert {"samples", "correlation", "drift"} <= {doubt.name for doubt in told}
+    assert msgspec.json.decode(msgspec.json.encode(told), type=tuple[Doubt, ...]) == told
