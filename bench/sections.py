@@ -214,8 +214,9 @@ class Soak(Struct, frozen=True, kw_only=True, tag="soak", forbid_unknown_fields=
     ``sustained_per_s`` are the pictures in a second of work over the last quarter of the minutes.
     ``throttle_s`` is None when it never did while the sensors could tell, and ``Absent`` when none
     could. ``ratio`` is the last minute's p50 over the first's, within ``low`` and ``high`` with at
-    least 95 %; those are None where the calls of a minute cannot bound its median. ``interrupted``
-    says that it ended before ``asked_ns``; ``lasted_ns`` is until its last call.
+    least 95 %; those are None where the calls of a minute cannot bound its median, or there is but
+    one minute. ``interrupted`` says that it ended before ``asked_ns``; ``lasted_ns`` is until its
+    last call.
     """
 
     duty_ns: Count

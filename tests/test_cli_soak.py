@@ -94,11 +94,11 @@ def test_rows_tell_the_rate_the_ratio_the_throttling_and_a_dozen_minutes() -> No
 def test_rows_tell_what_is_not_known_and_what_was_interrupted() -> None:
     hot = minute(1, p99_ns=None, clock_mhz=None, temperature_c=None, throttled=True)
     found = result(
-        minutes=(hot,), throttle_s=Absent(reason="a virtual machine"), low=None, high=None,
-        interrupted=True, lasted_ns=90 * SECOND,
+        minutes=(hot, minute(3)), throttle_s=Absent(reason="a virtual machine"), low=None,
+        high=None, interrupted=True, lasted_ns=90 * SECOND,
     )  # fmt: skip
     told = {name: value for _, name, value in soak(found)}
-    assert told["of"].startswith("1.5 of 30 min, then interrupted")
+    assert told["of"].startswith("90 s of 30 min, then interrupted")
     assert told["throttled"] == "not known: a virtual machine"
     assert told["last minute"].endswith("(their calls cannot bound it)")
     assert told["minute 1"] == "590 pictures, p50 20 ms, throttled"
@@ -106,6 +106,8 @@ def test_rows_tell_what_is_not_known_and_what_was_interrupted() -> None:
         "first after 605 s"
     }
     assert list(soak(profiled())) == []
+    alone = {name: value for _, name, value in soak(result(minutes=(minute(1),)))}
+    assert alone["last minute"] == "is the first: a longer soak compares them"
 
 
 def test_ctrl_c_in_a_soak_stores_it_as_what_it_is_and_ends_with_130(

@@ -103,7 +103,7 @@ class Soaking:
         if self.start_ns is None or not self._minutes:
             return Absent(reason="the soak ended before its first picture")
         taken = [self._minutes[number] for number in sorted(self._minutes)]
-        ratio, low, high = _last_to_first(taken[0].calls_ns, taken[-1].calls_ns)
+        ratio, low, high = _last_to_first(taken)
         watched = None if trace is None else _Watched(trace)
         last = taken[-max(1, len(taken) // SUSTAINED) :]
         busy_ns = sum(sum(minute.calls_ns) for minute in last)
@@ -196,18 +196,16 @@ def _throttle_s(trace: Trace | None, start_ns: int, end_ns: int) -> float | Abse
     return next(((at_ns - start_ns) / 1e9 for at_ns, slowed in told if slowed), None)
 
 
-def _last_to_first(
-    first_ns: array[int], last_ns: array[int]
-) -> tuple[float, float | None, float | None]:
+def _last_to_first(minutes: Sequence[_Minute]) -> tuple[float, float | None, float | None]:
     """Return the last minute's median over the first's, within at least 95 %.
 
-    The bounds are None where a minute has too few calls, or such that follow each other too
-    closely, to bound its median.
+    The bounds are None where both are the same minute, and where one has too few calls, or such
+    that follow each other too closely, to bound its median.
     """
-    first, last = (_whole(calls) for calls in (first_ns, last_ns))
+    first, last = (_whole(minute.calls_ns) for minute in (minutes[0], minutes[-1]))
     ratio = percentile(last, 0.5) / max(1, percentile(first, 0.5))
     of_first, of_last = (median_interval(calls, SIDE_CONFIDENCE) for calls in (first, last))
-    if of_first is None or of_last is None:
+    if len(minutes) == 1 or of_first is None or of_last is None:
         return ratio, None, None
     return ratio, of_last.low / max(1, of_first.high), of_last.high / max(1, of_first.low)
 

@@ -27,12 +27,7 @@ def soak(result: Result) -> Iterator[Row]:
 def _soak(found: Soak) -> Iterator[Row]:
     yield ("soak", "of", _asked(found))
     yield ("soak", "sustained", f"{found.sustained_per_s:.3g} pictures in a second of work")
-    value = f"p50 {found.ratio:.3f} of the first minute's"
-    if found.low is None or found.high is None:
-        value += " (their calls cannot bound it)"
-    else:
-        value += f" ({found.low:.3f} to {found.high:.3f})"
-    yield ("soak", "last minute", value)
+    yield ("soak", "last minute", _last(found))
     if isinstance(found.throttle_s, Absent):
         yield ("soak", "throttled", f"not known: {found.throttle_s.reason}")
     elif found.throttle_s is None:
@@ -43,14 +38,28 @@ def _soak(found: Soak) -> Iterator[Row]:
         yield ("soak", f"minute {minute.minute}", _minute(minute))
 
 
+def _last(found: Soak) -> str:
+    if len(found.minutes) == 1:
+        return "is the first: a longer soak compares them"
+    value = f"p50 {found.ratio:.3f} of the first minute's"
+    if found.low is None or found.high is None:
+        return f"{value} (their calls cannot bound it)"
+    return f"{value} ({found.low:.3f} to {found.high:.3f})"
+
+
 def _asked(found: Soak) -> str:
     cycle = f"{found.duty_ns / 1e9:g} s of work, {found.rest_ns / 1e9:g} s of rest"
     if found.asked_ns is None or found.lasted_ns is None:
         return cycle
     if found.interrupted:
-        asked, lasted = found.asked_ns / 60e9, found.lasted_ns / 60e9
-        return f"{lasted:.1f} of {asked:g} min, then interrupted; {cycle}"
-    return f"{found.asked_ns / 60e9:g} min: {cycle}"
+        lasted, asked = _time(found.lasted_ns), _time(found.asked_ns)
+        return f"{lasted} of {asked}, then interrupted; {cycle}"
+    return f"{_time(found.asked_ns)}: {cycle}"
+
+
+def _time(time_ns: int) -> str:
+    seconds = time_ns / 1e9
+    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
 
 
 def _shown(minutes: tuple[SoakMinute, ...]) -> list[SoakMinute]:
