@@ -11,6 +11,7 @@ from pathlib import Path
 import dicom_files as made
 import msgspec
 import psutil
+import pydicom
 import pytest
 from bundles import tiny_bundle, tiny_graph
 
@@ -27,6 +28,7 @@ from medge.bench.profile.turns import INFER, PARTS, WHOLE, Files, Turns, take_fi
 from medge.bench.sections import Absent, ColdStart, Memory, Overhead
 from medge.bench.store import Store
 from medge.engine.bundle import Bundle, open_bundle
+from medge.engine.manifest import Scope
 from medge.engine.passport import read_passport
 from medge.engine.sealed import Candidate
 from medge.engine.select import Choice, choose
@@ -143,6 +145,15 @@ def test_pictures_are_made_where_none_are_given_and_gone_afterwards(bundle: Bund
     assert not folder.exists()
     with pictures(None, bundle.manifest, 1) as again:
         assert again.sha256() == first
+
+
+def test_made_pictures_are_as_large_as_those_of_their_modality(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path, scope=Scope(modality=("DX",)))
+    with open_bundle(path) as opened, pictures(None, opened.manifest, 0) as found:
+        dataset = pydicom.dcmread(found.paths[0])
+        assert (dataset.Rows, dataset.Columns, dataset.BitsStored) == (2500, 2048, 12)
+        assert dataset.SyntheticData == "YES"
+        assert dataset.pixel_array.max() > 3000
 
 
 def test_at_most_so_many_of_the_users_files_are_timed(bundle: Bundle, tmp_path: Path) -> None:

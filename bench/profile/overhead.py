@@ -24,7 +24,7 @@ CONFIDENCE = 0.99
 NULL_SAMPLES = 200
 MIN_PAIRS, MAX_PAIRS = 12, 60
 BLOCK_PERIODS = 2  # of the sampler, so that every block with sensors on is read in
-BLOCK_CALLS = 5
+BLOCK_CALLS = 3
 
 
 class Block(Struct, frozen=True):

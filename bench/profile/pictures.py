@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from medge.bench.images import set_digest
 from medge.bench.scenario.digest import file_sha256
-from medge.bench.scenario.phantom import write_phantom
+from medge.bench.scenario.phantom import usual_size, write_phantom
 from medge.engine.frames.find import find
 from medge.errors import InputError
 
@@ -54,7 +54,7 @@ def pictures(data: Path | None, manifest: Manifest, seed: int) -> Iterator[Pictu
     with TemporaryDirectory(prefix="medge-profile-") as folder:
         paths = tuple(Path(folder) / f"phantom-{number}.dcm" for number in range(MADE))
         made = [
-            write_phantom(path, manifest, frames=1, seed=number + 1)
+            write_phantom(path, manifest, frames=1, seed=number + 1, size=usual_size(manifest))
             for number, path in enumerate(paths)
         ]
         yield Pictures(paths, f"{MADE} files, each {made[0]}")

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from medge.bench.profile.document import result_of
+from medge.bench.profile.judging import check_labels
 from medge.bench.profile.pictures import pictures
 from medge.bench.profile.process import Worker
 from medge.bench.profile.request import ProfileRequest, Run, Told
@@ -65,10 +66,13 @@ def profile(
     ------
     InputError
         Rule ``nothing-found`` or ``nothing-to-time``: there is no picture to time.
+    UsageError
+        The label file breaks a rule; or ``data``: what it labels is no folder.
     MedgeError
         No candidate could be measured: what stopped the first of them.
     """
     request = request or ProfileRequest()
+    check_labels(bundle.manifest, request.data, request.labels)
     choices = request.choices or (choose(bundle),)
     with (
         pictures(request.data, bundle.manifest, request.seed) as files,

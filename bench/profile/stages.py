@@ -11,6 +11,7 @@ import msgspec
 from medge.bench.measure import Rounds
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.bench.profile.pictures import Pictures
+from medge.bench.profile.process import ASK_LIMIT_S
 from medge.bench.profile.subject import Subject
 from medge.bench.profile.turns import Files, Span, Turns, take_files
 from medge.errors import InputError, MedgeError
@@ -99,8 +100,9 @@ def latencies(subjects: Sequence[Subject], span: Span, budget_ns: int, seed: int
 
 def _take(subject: Subject, pictures: Pictures) -> tuple[str | None, ...] | None:
     asked = Files(tuple(os.fsencode(path) for path in pictures.paths))
+    limit_s = ASK_LIMIT_S * (1 + len(pictures.paths))
     try:
-        return subject.worker.ask(take_files, asked).rules
+        return subject.worker.ask(take_files, asked, limit_s).rules
     except MedgeError as error:
         subject.fail(error)
         return None

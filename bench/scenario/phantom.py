@@ -47,10 +47,10 @@ Pixels = npt.NDArray[np.unsignedinteger[Any]]
 Shown = npt.NDArray[np.float64]
 
 
-def write_phantom(path: Path, manifest: Manifest, frames: int = FRAMES, seed: int = SEED) -> str:
+def write_phantom(
+    path: Path, manifest: Manifest, frames: int = FRAMES, seed: int = SEED, size: Size = USUAL
+) -> str:
     """Write an uncompressed multi-frame file that fits a bundle's scope; return what it is.
-
-    It is as large as pictures of the bundle's first modality usually are.
 
     Raises
     ------
@@ -63,8 +63,7 @@ def write_phantom(path: Path, manifest: Manifest, frames: int = FRAMES, seed: in
 
     spec = manifest.inputs[0]
     photometric, samples = _kind(spec)
-    size = _size(manifest, samples)
-    rows, columns, bits = size
+    rows, columns, bits = size = _fitting(size, spec, samples)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = UID(_MULTIFRAME)
@@ -111,11 +110,15 @@ def _kind(spec: ImageInput) -> tuple[str, int]:
     )
 
 
-def _size(manifest: Manifest, samples: int) -> Size:
+def usual_size(manifest: Manifest) -> Size:
+    """Return how large pictures of a bundle's first modality usually are."""
     modality = manifest.scope.modality[0] if manifest.scope.modality else ""
-    usual = SIZES.get(modality, USUAL) if samples == 1 else USUAL  # colour has 8 bits
-    least = manifest.inputs[0].min_side
-    return Size(max(usual.rows, least), max(usual.columns, least), usual.bits)
+    return SIZES.get(modality, USUAL)
+
+
+def _fitting(size: Size, spec: ImageInput, samples: int) -> Size:
+    bits = size.bits if samples == 1 else 8  # colour has no more in DICOM's RGB
+    return Size(max(size.rows, spec.min_side), max(size.columns, spec.min_side), bits)
 
 
 def _within_scope(dataset: Dataset, manifest: Manifest) -> None:
@@ -163,4 +166,5 @@ def _speckle(rows: int, columns: int, random: np.random.Generator) -> Shown:
         field = sum(np.roll(field, shift, axis) for shift in range(grain)) / np.sqrt(grain)
     envelope = np.hypot(*field) * np.linspace(1.0, 0.3, rows)[:, None]
     decibel = 20.0 * np.log10(np.maximum(envelope, 1e-4))
-    return np.clip((decibel + 40.0) / 50.0, 0.0, 1.0)
+    shown: Shown = np.clip((decibel + 40.0) / 50.0, 0.0, 1.0)
+    return shown
