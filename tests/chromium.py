@@ -104,6 +104,7 @@ class Chromium:
 
     def paper(self, path: Path) -> None:
         """Write the page as it is printed."""
+        self.call("Emulation.setEmulatedMedia", media="print", features=[])
         taken = self.call("Page.printToPDF", printBackground=False, preferCSSPageSize=True)
         path.write_bytes(base64.b64decode(taken["data"]))
 

@@ -202,7 +202,8 @@ def _trace(seed: int) -> Trace:
     at = tuple(range(0, 12_000_000_000, 100_000_000))
     clock = tuple(float(round(3800 - 40 * abs(random.normal()))) for _ in at)
     heat = tuple(
-        round(49 + 4 * (1 - np.exp(-i / 40)) + 0.2 * random.normal(), 1) for i in range(len(at))
+        round(float(49 + 4 * (1 - np.exp(-i / 40)) + 0.2 * random.normal()), 1)
+        for i in range(len(at))
     )
     return Trace(
         channels=(

@@ -112,7 +112,7 @@ def _safe(lead: Entry) -> Answer:
     headline = f"{SHORT[verdict]}: {reason}"
     drift = lead.drift
     if drift is None:
-        advice = "`medge profile --data DIR --labels FILE` judges it."
+        advice = "`medge profile B --data DIR --labels FILE` judges it."
         return Answer(question, verdict, headline, f"{_golden(lead)} {advice}".strip())
     worst = max(drift.checks, key=lambda check: check.high / check.margin, default=None)
     said = f"All {len(drift.checks)} checks hold with 95 %; " if verdict == "yes" else ""
@@ -174,7 +174,7 @@ def _by_latency(question: str, taken: Measurement) -> Answer:
     told = (
         f"p99 {'from file to decision' if whole else 'of the network alone'} "
         f"{milliseconds(percentile(samples, PROOF))}; a frame lasts {milliseconds(FRAME_NS)}. "
-        "No cine was replayed: `medge profile --fps 30`."
+        "No cine was replayed: `medge profile B --fps 30`."
     )
     on_time = f"{len(samples) - late:,} of {count(len(samples), 'call')} in time"
     high = percentile_upper(samples, PROOF)

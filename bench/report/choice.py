@@ -28,18 +28,19 @@ from medge.engine.evidence import Drift
 WORDS = {"yes": "may run", "no": "may not run", "open": "not proven"}
 MAY = {"yes": "yes", "no": "no", "open": "not proven"}
 NONE = "\N{EM DASH}"
+ALONE = "Only one configuration was measured; each --candidate adds one."
 
 
 def candidates(subject: Subject) -> Section:
     """Put every candidate beside the others: precision, latency, drift, memory, energy."""
     columns = {
         "configuration": [entry.name for entry in subject.entries],
-        "may run": [MAY[entry.standing[0]] for entry in subject.entries],
-        "because": [entry.standing[1] for entry in subject.entries],
         **_latencies(subject),
         ">times as long": [_times_as_long(subject.lead, entry) for entry in subject.entries],
         ">peak memory": [_memory(entry) for entry in subject.entries],
-        ">energy a picture": [_energy(entry) for entry in subject.entries],
+        ">energy": [_energy(entry) for entry in subject.entries],
+        "may run": [MAY[entry.standing[0]] for entry in subject.entries],
+        "because": [entry.standing[1] for entry in subject.entries],
     }
     told = {title: cells for title, cells in columns.items() if set(cells) != {NONE}}
     shown = table(
@@ -51,7 +52,7 @@ def candidates(subject: Subject) -> Section:
     )
     blocks: list[Block] = [*_drawn(subject), shown]
     if len(subject.entries) == 1:
-        blocks.append(Quiet("Only one configuration was measured.", "medge profile"))
+        blocks.append(Quiet(ALONE, "medge profile B --candidate BACKEND:PRECISION"))
     return Section("candidates", "Configurations", tuple(blocks))
 
 
@@ -141,12 +142,12 @@ def decisions(subject: Subject) -> Section:
     if golden:
         blocks.append(_golden(golden))
     else:
-        blocks.append(Quiet("Golden cases were not compared in these results.", "medge profile"))
+        blocks.append(Quiet("Golden cases were not compared in these results.", "medge profile B"))
     judged = {id(drift): (entry, drift) for entry in subject.entries if (drift := entry.drift)}
     blocks += [_checks(entry, drift) for entry, drift in judged.values()]
     if not judged:
         told = "No pictures were judged: whether another precision decides alike is not known."
-        blocks.append(Quiet(told, "medge profile --data DIR --labels FILE"))
+        blocks.append(Quiet(told, "medge profile B --data DIR --labels FILE"))
     return Section("decisions", "Decisions", tuple(blocks))
 
 

@@ -82,7 +82,7 @@ def evidence(subject: Subject) -> Section:
     found = None if lead.sections is None else lead.sections.evidence
     if found is None:
         told = "Model digest, versions, seeds and deviations are not in this result."
-        blocks.append(Quiet(told, "medge profile"))
+        blocks.append(Quiet(told, "medge profile B"))
     else:
         blocks += _toolchain(found)
         blocks += _deviations(subject)

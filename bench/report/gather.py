@@ -97,16 +97,21 @@ def _split(entries: Sequence[Entry]) -> tuple[tuple[Entry, ...], tuple[Entry, ..
 def _newest_of(store: Store, digest: str | None) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
     """Return the newest result of each candidate, of the newest profile's bundle and device."""
     entries = [Entry(number, result) for number, result in store.results(digest)]
-    profiled = [entry for entry in entries if entry.sections is not None] or entries
+    profiled = [entry for entry in entries if _is_profile(entry)] or entries
     if not profiled:
         raise UsageError(
             "report-nothing",
-            "The store holds no result of this bundle. Measure it first: `medge profile`.",
+            "The store holds no result of this bundle. Measure it first: `medge profile B`.",
         )
     newest = profiled[-1].result
     of_bundle = [e for e in profiled if e.result.bundle_sha256 == newest.bundle_sha256]
     here = [e for e in of_bundle if e.result.device_identity == newest.device_identity]
     return ranked(_newest(here)), _best_elsewhere(of_bundle, newest.device_identity)
+
+
+def _is_profile(entry: Entry) -> bool:
+    """Whether `medge profile` stored it: a cell of a matrix has sections too."""
+    return entry.sections is not None and entry.sections.cell is None
 
 
 def _newest(entries: Iterable[Entry]) -> list[Entry]:

@@ -39,7 +39,7 @@ def roofline(subject: Subject) -> Section:
         return Section("roofline", title, (Quiet(told),))
     timed = [entry for entry in subject.entries if math.isfinite(entry.picture_ns)]
     if not timed:
-        return Section("roofline", title, (Quiet("No latency was measured.", "medge profile"),))
+        return Section("roofline", title, (Quiet("No latency was measured.", "medge profile B"),))
     blocks = _roofline(bundle, hardware, timed, peak * 1e12, bandwidth * 1e9)
     return Section("roofline", title, tuple(blocks))
 
@@ -67,7 +67,7 @@ def _roofline(
         f"{told}, {number(bytes_s / 1e9)} GB/s. "
         + "; ".join(f"{name}: {number(reached / 1e9)} GFLOP/s" for name, _, reached in points),
         plots.roofline(points, peak, bytes_s, told),
-        (300, 290),
+        (330, 360),
     )
     rows = [
         (name, f"{number(reached / 1e9)} GFLOP/s", percent(reached / roof), _against(entry))
@@ -102,7 +102,7 @@ def layers(subject: Subject) -> Section:
     if isinstance(found, Absent):
         return Section("layers", title, (Quiet(f"Not available: {found.reason}"),))
     if not isinstance(found, Layers) or not found.layers:
-        quiet = Quiet("The time of each operation was not measured.", "medge profile --full")
+        quiet = Quiet("The time of each operation was not measured.", "medge profile B --full")
         return Section("layers", title, (quiet,))
     ordered = sorted(found.layers, key=lambda layer: -layer.time_ns)
     shown = ordered[:MOST_LAYERS]
@@ -155,8 +155,7 @@ def _measured(subject: Subject) -> Table:
             bounds = percentile_interval(taken.samples_ns, 0.5)
             middle = milliseconds(percentile(taken.samples_ns, 0.5))
             times = (middle, NONE if bounds is None else interval_text(bounds))
-        here = " (this report)" if entry is subject.lead else ""
-        rows.append((f"{device.name}{here}", device.tier or NONE, entry.name, *times,
+        rows.append((device.name, device.tier or NONE, entry.name, *times,
                      entry.result.taken[:10]))  # fmt: skip
     return table(
         "This bundle, measured, the network alone",

@@ -9,6 +9,7 @@ from pathlib import Path
 from medge.bench.report.blocks import (
     Answer,
     Block,
+    Column,
     Document,
     Figure,
     Paragraph,
@@ -25,6 +26,7 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'"
 )
+LONG = 24  # characters of a cell that needs room
 SIGNS = {  # sign and word: neither colour nor sign alone tells the verdict
     "yes": ("\N{CHECK MARK}", "Yes"),
     "no": ("\N{BALLOT X}", "No"),
@@ -144,11 +146,9 @@ def _table(block: Table, name: str) -> Iterator[str]:
     # Wider than a phone, a table is scrolled by itself, with the keyboard too.
     yield f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">'
     yield "<table>"
-    yield f'<caption id="{name}">{text(block.caption)}</caption>'
-    sides = [' class="n"' if column.numeric else "" for column in block.columns]
+    yield f'<caption id="{name}"><span>{text(block.caption)}</span></caption>'
     heads = "".join(
-        f'<th scope="col"{side}>{text(column.title)}</th>'
-        for column, side in zip(block.columns, sides, strict=True)
+        f'<th scope="col"{_kind("", column)}>{text(column.title)}</th>' for column in block.columns
     )
     yield f"<thead><tr>{heads}</tr></thead>"
     yield "<tbody>"
@@ -156,10 +156,16 @@ def _table(block: Table, name: str) -> Iterator[str]:
         lead = place == block.marked
         note = ' <span class="lead-note">answer</span>' if lead else ""
         cells = [f'<th scope="row">{text(row[0])}{note}</th>']
-        for cell, side in zip(row[1:], sides[1:], strict=True):
-            cells.append(f"<td{side}>{text(cell)}</td>")
+        for cell, column in zip(row[1:], block.columns[1:], strict=True):
+            cells.append(f"<td{_kind(cell, column)}>{text(cell)}</td>")
         kind = ' class="lead"' if lead else ""
         yield f"<tr{kind}>{''.join(cells)}</tr>"
     yield "</tbody>"
     yield "</table>"
     yield "</div>"
+
+
+def _kind(cell: str, column: Column) -> str:
+    if column.numeric:
+        return ' class="n"'
+    return ' class="long"' if len(cell) > LONG else ""

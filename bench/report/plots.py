@@ -177,7 +177,7 @@ def roofline(
         axes.set_ylabel("GFLOP/s")
         axes.set_ylim(min(reached for *_, reached in points) / 4e9, peak_flops / 1e9 * 4)
         axes.text(high, peak_flops / 1e9 * 1.25, peak_name, ha="right", color=COLOURS["muted"])
-        axes.legend(loc="lower right")
+        canvas.legend(loc="outside lower center", ncols=1 if narrow else 2)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: number(value, 1))
             axis.set_minor_formatter(lambda value, _: "")

@@ -19,7 +19,7 @@ def batches(subject: Subject) -> Section:
     sections = subject.lead.sections
     points = () if sections is None else sections.sweep
     if not points:
-        quiet = Quiet("Other batches and streams were not measured.", "medge profile --full")
+        quiet = Quiet("Other batches and streams were not measured.", "medge profile B --full")
         return Section("batches", "Batches and streams", (quiet,))
     return Section("batches", "Batches and streams", (*_curve(points), _sweep(points)))
 
@@ -92,7 +92,7 @@ def memory(subject: Subject) -> Section:
                 "Memory of the process that ran one configuration, measured (resident set; PSS "
                 "counts pages shared with other processes by their part)",
                 "configuration | >before loading | >loaded | >peak | >loaded, PSS | "
-                ">growth per 1,000 calls | >95 % interval",
+                ">growth per 1,000 calls | >95 % interval | >calls",
                 rows,
                 marked=next((i for i, (e, _) in enumerate(found) if e is subject.lead), None),
             )
@@ -102,7 +102,7 @@ def memory(subject: Subject) -> Section:
         if isinstance(one, Absent):
             blocks.append(Quiet(f"{entry.name}: not available: {one.reason}"))
     if not found:
-        blocks.append(Quiet("Memory was not measured.", "medge profile"))
+        blocks.append(Quiet("Memory was not measured.", "medge profile B"))
     return Section("memory", "Memory", tuple(blocks))
 
 
@@ -115,6 +115,7 @@ def _memory_row(entry: Entry, found: Memory) -> tuple[str, ...]:
         NONE if found.loaded_pss_bytes is None else size(found.loaded_pss_bytes),
         size(found.growth_bytes),
         f"{size(found.growth_low_bytes)} to {size(found.growth_high_bytes)}",
+        f"{found.calls:,}",
     )
 
 
@@ -150,7 +151,7 @@ def energy(subject: Subject) -> Section:
         )
     blocks += [Quiet(f"Energy not available: {reason}") for reason in reasons]
     if not rows and not reasons:
-        blocks.append(Quiet("Energy was not measured.", "medge profile"))
+        blocks.append(Quiet("Energy was not measured.", "medge profile B"))
     soak = None if subject.lead.sections is None else subject.lead.sections.soak
     if isinstance(soak, Soak):
         blocks += _soak(soak)
@@ -158,7 +159,7 @@ def energy(subject: Subject) -> Section:
         blocks.append(Quiet(f"Long run not available: {soak.reason}"))
     else:
         told = "Whether the rate is sustained when the device is hot was not measured."
-        blocks.append(Quiet(told, "medge profile --soak 30m --duty 12s/48s"))
+        blocks.append(Quiet(told, "medge profile B --soak 30m --duty 12s/48s"))
     return Section("energy", "Energy and heat", tuple(blocks))
 
 
@@ -176,21 +177,7 @@ def _energy_row(entry: Entry, found: Energy) -> tuple[str, ...]:
 
 def _soak(soak: Soak) -> Iterator[Block]:
     minutes = soak.minutes
-    if soak.throttle_s is None:
-        throttled = "It never throttled."
-    elif isinstance(soak.throttle_s, Absent):
-        throttled = f"Throttling could not be told: {soak.throttle_s.reason}"
-    else:
-        throttled = f"It throttled after {number(soak.throttle_s)} s."
-    bounds = "not bounded by so few calls"
-    if soak.low is not None and soak.high is not None:
-        bounds = f"{number(soak.low)} to {number(soak.high)}"
-    yield Paragraph(
-        f"{count(len(minutes), 'minute')} at {soak.duty_ns / 1e9:g} s of work and "
-        f"{soak.rest_ns / 1e9:g} s of rest: {number(soak.sustained_per_s)} pictures a second are "
-        f"sustained. The last minute's median is {number(soak.ratio)} times the first's "
-        f"({bounds}). {throttled}"
-    )
+    yield Paragraph(" ".join(_soak_told(soak)))
     if len(minutes) > 1:
         series: list[tuple[str, list[float | None]]] = [
             ("p50", [one.p50_ns / 1e6 for one in minutes])
@@ -222,3 +209,24 @@ def _soak(soak: Soak) -> Iterator[Block]:
         "minute | >pictures | >p50 | >p99 | >clock, MHz | >heat, \N{DEGREE SIGN}C | throttled",
         rows,
     )
+
+
+def _soak_told(soak: Soak) -> Iterator[str]:
+    yield (
+        f"{count(len(soak.minutes), 'minute')} at {soak.duty_ns / 1e9:g} s of work and "
+        f"{soak.rest_ns / 1e9:g} s of rest: {number(soak.sustained_per_s)} pictures a second of "
+        "work are sustained."
+    )
+    if soak.interrupted:
+        yield "It was ended before its time."
+    if soak.ratio is not None:
+        between = "too few calls to bound it"
+        if soak.low is not None and soak.high is not None:
+            between = f"{number(soak.low)} to {number(soak.high)}"
+        yield f"The last minute's median is {number(soak.ratio)} times the first's ({between})."
+    if soak.throttle_s is None:
+        yield "It never throttled."
+    elif isinstance(soak.throttle_s, Absent):
+        yield f"Throttling could not be told: {soak.throttle_s.reason}"
+    else:
+        yield f"It throttled after {number(soak.throttle_s)} s."

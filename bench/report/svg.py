@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import logging
 import os
 import re
 import xml.etree.ElementTree as ET
@@ -102,7 +103,7 @@ def drawn(figure: Figure, size: str) -> str:
     with _drawing() as canvas_of:
         width, height = WIDTHS[size], figure.height[0 if size == "wide" else 1]
         canvas = canvas_of(figsize=(width / POINTS, height / POINTS), dpi=POINTS)
-        canvas.set_layout_engine("constrained", w_pad=0.03, h_pad=0.04)
+        canvas.set_layout_engine("constrained", w_pad=0.03, h_pad=0.04, wspace=0.06)
         figure.draw(canvas, size == "narrow")
         file = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -116,6 +117,8 @@ def _drawing() -> Iterator[type[Canvas]]:
     check_installed()
     # Its list of fonts is kept beside the rest that medge knows of this machine.
     os.environ.setdefault("MPLCONFIGDIR", str(state_folder() / "matplotlib"))
+    # It tells of that list where a warning would stand.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     import matplotlib as mpl  # noqa: PLC0415 - half a second, and only pages draw
     from matplotlib.figure import Figure as Canvas  # noqa: PLC0415 - the same
 

@@ -11,7 +11,7 @@ from medge.bench.report import plots
 from medge.bench.report.answers import interval_text
 from medge.bench.report.blocks import Block, Figure, Paragraph, Quiet, Section, Table, table
 from medge.bench.report.quantities import count, milliseconds, number, percent, percent_set
-from medge.bench.report.subject import NETWORK, STAGES, WHOLE, Entry, Subject
+from medge.bench.report.subject import IN_FILE, NETWORK, STAGES, WHOLE, Entry, Subject
 from medge.bench.sections import Absent, ColdStart, Deadline, IdleGap, LoadgenRun
 from medge.bench.stats import interval_cases, percentile, percentile_interval, worth
 from medge.profiles.sensors.trace import Quantity, Trace, highest
@@ -21,6 +21,7 @@ TITLES = {
     NETWORK: "the network alone",
     WHOLE: "from file to decision",
 }
+NAMES = {NETWORK: "the network alone", WHOLE: "a file to its decision"}
 PANELS: Mapping[Quantity, str] = {
     "clock": "highest clock, MHz",
     "temperature": "highest temperature, \N{DEGREE SIGN}C",
@@ -34,7 +35,7 @@ def latency(subject: Subject) -> Section:
     shown = [taken for stage in (WHOLE, NETWORK) if (taken := lead.measurement(stage))]
     blocks: list[Block] = []
     if not shown:
-        blocks.append(Quiet("No latency was measured.", "medge profile"))
+        blocks.append(Quiet("No latency was measured.", "medge profile B"))
     for taken in shown:
         blocks += _spread(taken)
     if shown:
@@ -51,7 +52,7 @@ def _spread(taken: Measurement) -> Iterator[Block]:
     told = ", ".join(f"{name} {milliseconds(mark)}" for name, mark in marks)
     yield Figure(
         f"spread-{taken.stage}",
-        f"Latency {TITLES[taken.stage]}: how often each time was taken",
+        f"Latency of {NAMES[taken.stage]}: how often each time was taken",
         f"{count(len(samples), 'call')}; {told}; longest {milliseconds(max(samples))}.",
         plots.distribution(samples, marks),
         (250, 230),
@@ -132,9 +133,13 @@ def stages(subject: Subject) -> Section:
     """Tell where the time from file to decision goes."""
     lead = subject.lead
     whole = lead.measurement(WHOLE)
-    found = [(name, taken) for name in STAGES if (taken := lead.measurement(name))]
+    found = [
+        (NETWORK if name == IN_FILE else name, taken)
+        for name in STAGES
+        if (taken := lead.measurement(name))
+    ]
     if len(found) < 2:
-        quiet = Quiet("The stages from file to decision were not timed.", "medge profile")
+        quiet = Quiet("The stages from file to decision were not timed.", "medge profile B")
         return Section("stages", "Stages", (quiet,))
     medians = [(name, percentile(taken.samples_ns, 0.5)) for name, taken in found]
     whole_ns = None if whole is None else percentile(whole.samples_ns, 0.5)
@@ -145,10 +150,8 @@ def stages(subject: Subject) -> Section:
     if whole is not None:
         rows.append(("whole, file to decision", *_stage_cells(whole), ""))
     longest = max(medians, key=lambda pair: pair[1])
-    told = (
-        f"{longest[0]} takes most, {milliseconds(longest[1])}. Medians of stages need not add up "
-        "to the whole's."
-    )
+    told = f"Stage {longest[0]} takes most, {milliseconds(longest[1])}."
+    told += " Medians of stages need not add up to the median of the whole."
     figure = Figure(
         "stages-waterfall",
         "Stages one after the other, median of each",
@@ -176,12 +179,12 @@ def rate(subject: Subject) -> Section:
     elif isinstance(found, Absent):
         blocks.append(Quiet(f"Frame deadline not available: {found.reason}"))
     else:
-        blocks.append(Quiet("No cine was replayed at its frame rate.", "medge profile --fps 30"))
+        blocks.append(Quiet("No cine was replayed at its frame rate.", "medge profile B --fps 30"))
     runs = () if sections is None else sections.loadgen
     if runs:
         blocks.append(_loadgen(runs))
     else:
-        blocks.append(Quiet("MLPerf LoadGen was not run.", "medge profile --loadgen"))
+        blocks.append(Quiet("MLPerf LoadGen was not run.", "medge profile B --loadgen"))
     return Section("rate", "Frame rate and load", tuple(blocks))
 
 
@@ -224,7 +227,7 @@ def _loadgen(runs: Sequence[LoadgenRun]) -> Table:
             run.mode,
             f"{number(run.value, 4)} {run.unit}",
             run.metric,
-            "VALID" if run.valid else "INVALID",
+            _judged(run),
             "official" if run.official else "shortened",
         )
         for run in runs
@@ -234,6 +237,11 @@ def _loadgen(runs: Sequence[LoadgenRun]) -> Table:
         "scenario | mode | >value | metric | result | settings",
         rows,
     )
+
+
+def _judged(run: LoadgenRun) -> str:
+    word = "VALID" if run.valid else "INVALID"
+    return word if run.in_time else f"{word}, latency bound not kept"
 
 
 def starts(subject: Subject) -> Section:
@@ -246,12 +254,12 @@ def starts(subject: Subject) -> Section:
     elif isinstance(cold, Absent):
         blocks.append(Quiet(f"Cold start not available: {cold.reason}"))
     else:
-        blocks.append(Quiet("Cold start was not measured.", "medge profile"))
+        blocks.append(Quiet("Cold start was not measured.", "medge profile B"))
     gaps = () if sections is None else sections.idle_gaps
     if gaps:
         blocks += _pauses(gaps)
     else:
-        blocks.append(Quiet("Calls after pauses were not measured.", "medge profile --full"))
+        blocks.append(Quiet("Calls after pauses were not measured.", "medge profile B --full"))
     return Section("starts", "Starts and pauses", tuple(blocks))
 
 
