@@ -296,8 +296,12 @@ def _frames(whole: Measurement) -> str:
     bounds = percentile_interval(whole.samples_ns, 0.99)
     usual = 1e9 / percentile(whole.samples_ns, 0.5)
     if bounds is None:
-        return f"{usual:.3g} by p50; p99 {_tail(whole, 0.99).partition(' ')[2]}"
-    return f"{1e9 / bounds.high:.3g} held by p99's upper bound, {usual:.3g} by p50"
+        return f"{_rate(usual)} by p50; p99 {_tail(whole, 0.99).partition(' ')[2]}"
+    return f"{_rate(1e9 / bounds.high)} held by p99's upper bound, {_rate(usual)} by p50"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.0f}" if per_s >= 100 else f"{per_s:.3g}"
 
 
 def _sample(whole: Measurement) -> str:
@@ -309,6 +313,9 @@ def _sample(whole: Measurement) -> str:
 
 
 def _decisions(result: Result) -> str:
+    golden = _sections(result).golden
+    if golden is not None and not golden.cases:
+        return "no network runs on this backend, so nothing is decided"
     if result.candidate is not None and is_reference(result.candidate) and not result.drifts:
         return "fp32 is the reference; its golden cases were answered here"
     if not result.drifts:
