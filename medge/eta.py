@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -51,6 +52,7 @@ class Eta:
         return f"{percent} · {duration_text(left_s)} left"
 
     def _write(self, line: str) -> None:
+        line = line[: shutil.get_terminal_size((80, 24)).columns - 1]  # a wrapped line would stay
         click.echo(f"\r{line.ljust(self._width)}", err=True, nl=False)
         self._width = len(line)
 

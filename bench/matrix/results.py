@@ -8,11 +8,13 @@ from importlib import metadata
 
 from medge.bench import sections
 from medge.bench.candidates import is_reference, stored_drift
+from medge.bench.doubts import Doubt, doubts
 from medge.bench.energy import Span, energy
 from medge.bench.matrix.cells import Cell, Subject
 from medge.bench.matrix.running import Running
+from medge.bench.profile.loaded import LoadFacts
 from medge.bench.result import Result
-from medge.bench.sections import Absent, Energy, Evidence, Sections
+from medge.bench.sections import Absent, Energy, Evidence, Golden, Sections
 from medge.bench.store import Store
 from medge.engine.evidence import Drift
 from medge.engine.passport import read_passport
@@ -62,7 +64,9 @@ def result_of(running: Running, matrix: str, trace: Trace | None, idle: Sequence
                 seeds={"order": cell.procedure.seed},
                 command=COMMAND,
             ),
+            golden=None if running.facts is None else _golden(running.facts),
             energy=told,
+            doubts={} if fault is not None else _doubts(running),
             cell=sections.Cell(
                 matrix=matrix,
                 key=cell.key,
@@ -116,6 +120,21 @@ def drift_of(cell: Cell) -> Drift | None:
     return stored_drift(
         cell.subject.manifest, passport, cell.candidate, cell.version, device_tier()
     )
+
+
+def _golden(facts: LoadFacts) -> Golden:
+    return Golden(
+        cases=facts.cases,
+        max_abs=facts.max_abs,
+        tolerance=facts.tolerance,
+        shares=facts.shares,
+        elsewhere=facts.elsewhere,
+    )
+
+
+def _doubts(running: Running) -> dict[str, tuple[Doubt, ...]]:
+    measured = running.measurement
+    return {measured.stage: tuple(doubts(measured))}
 
 
 def _energy(running: Running, trace: Trace | None, idle: Sequence[Span]) -> Energy | Absent | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medge.bench.candidates import is_reference, precision_name
+from medge.bench.doubts import Doubt
 from medge.bench.matrix.cells import Asked, Cell, Plan, Refusal, Subject
 from medge.bench.matrix.places import Place
 from medge.bench.matrix.results import drift_of, stored
@@ -62,6 +63,7 @@ class Row:
     peak_rss_bytes: int | None = None
     device_bytes: int | Absent | None = None
     energy: Energy | Absent | None = None
+    doubts: tuple[Doubt, ...] = ()
     verdict: str = "not judged"
     cost: float | None = None
     rule: str | None = None
@@ -168,6 +170,7 @@ def _row(result: Result, price_per_hour: float | None = None) -> Row:
         peak_rss_bytes=None if cell is None else cell.peak_rss_bytes,
         device_bytes=None if cell is None else cell.device_bytes,
         energy=sections.energy,
+        doubts=sections.doubts.get(SPAN, ()),
         verdict=_verdict(candidate, result.drifts),
         # A price is this machine's: what another costs is not known here.
         cost=None

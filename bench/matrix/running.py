@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,16 +15,24 @@ from medge.bench.matrix.cells import Cell
 from medge.bench.matrix.places import CPU, pinned
 from medge.bench.matrix.turns import Nothing, Span, Taken, Turn, Warmed, during, held, turn, warm
 from medge.bench.measure import Measurement
-from medge.bench.profile.loaded import Load
+from medge.bench.profile.loaded import Load, LoadFacts
 from medge.bench.profile.memory import device_bytes
 from medge.bench.profile.process import Worker
 from medge.bench.sections import Absent
 from medge.errors import BackendError, BundleError, MedgeError
 
 TURN_NS = 100_000_000
+MOST_CALLS = 10_000  # in a turn: what a backend that answers at once would make thousands of
 HANGS = "worker-hangs"
 
 R = TypeVar("R")
+
+
+class Pace(NamedTuple):
+    """How long a turn lasts, and how long all turns together at least."""
+
+    turn_ns: int = TURN_NS
+    least_ns: int = 0
 
 
 class Running:
@@ -35,17 +42,26 @@ class Running:
     ----------
     fault
         What ended it early; None while it goes on.
+    facts
+        What loading showed, None before and where it failed.
     busy
         The spans of its turns by ``perf_counter_ns``, with the pictures answered within.
     """
 
-    def __init__(self, cell: Cell, limit_s: float, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        cell: Cell,
+        limit_s: float,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.cell = cell
         self.limit_s = limit_s
+        self._pace = pace or Pace()
         self.fault: MedgeError | None = None
         self.busy: list[Busy] = []
         self._alone: list[Busy] = []
-        self.loaded_rss_bytes = 0
+        self.facts: LoadFacts | None = None
         self.peak_rss_bytes: int | None = None
         self.device_bytes: int | Absent | None = None
         self._clock = clock
@@ -61,10 +77,15 @@ class Running:
 
     @property
     def done_ratio(self) -> float:
-        """The part of the procedure's samples or time that is behind; 1 when it has them."""
+        """The part of the procedure's samples or time that is behind; 1 when it has them.
+
+        A sensor of energy may need longer; what it takes longer gives no more samples.
+        """
         rule, taken = self.cell.procedure.sampling, len(self._calls_ns)
         in_time = min(taken / rule.min_samples, self._busy_ns / max(1, rule.max_ns))
-        return min(1.0, max(taken / rule.max_samples, in_time))
+        sampled = max(taken / rule.max_samples, in_time)
+        sensed = self._busy_ns / self._pace.least_ns if self._pace.least_ns else 1.0
+        return min(1.0, sampled, sensed)
 
     def start(self) -> None:
         """Start the process and load the bundle; a failure becomes ``fault``."""
@@ -76,10 +97,7 @@ class Running:
             bundle_sha256=cell.subject.digest,
             candidate=cell.candidate,
         )
-        facts = self._counted(lambda left_s: worker.load(asked, left_s))
-        if facts is None:
-            return
-        self.loaded_rss_bytes = facts.loaded_rss_bytes
+        self.facts = self._counted(lambda left_s: worker.load(asked, left_s))
         told = self._asked(held, Nothing())
         if told is not None and told.graph_batch not in (None, cell.candidate.batch):
             self._fail(
@@ -96,10 +114,10 @@ class Running:
         self._warmed = found or self._warmed
 
     def take_turn(self) -> None:
-        """Have one turn: as many calls as fill a tenth of a second, at least one."""
-        lasts_ns = self._warmed.wave_ns[-1] if self._warmed.wave_ns else TURN_NS
-        left = self.cell.procedure.sampling.max_samples - len(self._calls_ns)
-        calls = max(1, min(TURN_NS // max(1, lasts_ns), math.ceil(left / self._streams)))
+        """Have one turn: as many calls as fill its time, at least one."""
+        turn_ns = self._pace.turn_ns
+        lasts_ns = self._warmed.wave_ns[-1] if self._warmed.wave_ns else turn_ns
+        calls = max(1, min(turn_ns // max(1, lasts_ns), MOST_CALLS))
         self._keep(self._asked(turn, Turn(calls, self.cell.procedure.lead_in)))
 
     def take_span(self, begin_ns: int, end_ns: int) -> None:
@@ -127,6 +145,11 @@ class Running:
             self._worker.close()
 
     @property
+    def loaded_rss_bytes(self) -> int:
+        """What its process held when it was loaded, 0 before."""
+        return 0 if self.facts is None else self.facts.loaded_rss_bytes
+
+    @property
     def pictures_per_s(self) -> float:
         """The rate over the time of all turns."""
         return _rate(self.busy)
@@ -151,13 +174,10 @@ class Running:
     def _busy_ns(self) -> int:
         return _lasted_ns(self.busy)
 
-    @property
-    def _streams(self) -> int:
-        return self.cell.candidate.streams
-
     def _keep(self, taken: Taken | None) -> None:
         if taken is not None:
-            self._calls_ns += taken.calls_ns
+            left = self.cell.procedure.sampling.max_samples - len(self._calls_ns)
+            self._calls_ns += taken.calls_ns[:left]
             self.busy.append(Busy(taken.begin_ns, taken.end_ns, taken.pictures))
 
     def _asked(self, function: Callable[..., R], asked: Any) -> R | None:

@@ -13,7 +13,7 @@ from medge.bench.energy import Span, shortest_ns
 from medge.bench.matrix.cells import Cell, Plan, Subject
 from medge.bench.matrix.places import apart
 from medge.bench.matrix.results import found_before, result_of
-from medge.bench.matrix.running import Running, together
+from medge.bench.matrix.running import TURN_NS, Pace, Running, together
 from medge.bench.result import Result
 from medge.bench.store import Store
 from medge.profiles.memory import memory_facts
@@ -55,6 +55,7 @@ class Session:
         self.results: dict[str, Result] = {}
         self.before = 0  # cells that were taken from the store
         self._idle: list[Span] = []
+        self._pace = Pace()
         self._group: list[Running] = []
         self._done = 0
         self._all = 1
@@ -90,6 +91,8 @@ class Session:
         needed_ns = shortest_ns(self._sampler.trace())
         if needed_ns is None:
             return
+        # A turn of ten of the sensor's values, and twice the shortest time that it can tell.
+        self._pace = Pace(max(TURN_NS, needed_ns // 2), 2 * needed_ns)
         begin_ns = time.perf_counter_ns()
         self._sampler.read_now()
         time.sleep(1.2 * needed_ns / 1e9)
@@ -103,7 +106,7 @@ class Session:
             group = self._group = []
             try:
                 while waiting and self._fits(group):
-                    running = Running(waiting.pop(0), self.limit_s)
+                    running = Running(waiting.pop(0), self.limit_s, self._pace)
                     group.append(running)
                     self._begin(running)
                 self._rounds([running for running in group if running.going])

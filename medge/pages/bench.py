@@ -85,6 +85,7 @@ def _object(row: Row) -> dict[str, Any]:
         "peak_rss_bytes": row.peak_rss_bytes,
         "device_bytes": msgspec.to_builtins(row.device_bytes),
         "energy": msgspec.to_builtins(row.energy),
+        "doubts": [msgspec.to_builtins(doubt) for doubt in row.doubts],
         "drift": row.verdict,
         "cost_per_million": row.cost,
         "rule": row.rule,
@@ -242,6 +243,13 @@ def _notes(found: Matrix) -> Iterator[str]:
     yield from _grouped(
         (row.reason, _words(row)) for row in (*found.rows, *found.at_once) if row.reason is not None
     )
+    doubtful = [row for row in found.rows if row.doubts]
+    if doubtful:
+        names = sorted({doubt.name for row in doubtful for doubt in row.doubts})
+        yield (
+            f"{len(doubtful)} of {len(found.rows)} rows are in doubt ({', '.join(names)}): "
+            "`medge results show` or --json says why and what to do."
+        )
     energies = [row.energy for row in found.rows if isinstance(row.energy, Absent)]
     for reason in dict.fromkeys(each.reason for each in energies):
         yield f"No energy: {reason}."

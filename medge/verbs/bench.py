@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medge.errors import UsageError
+from medge.errors import BackendError, UsageError
 from medge.verbs.options import EXISTING, output_options
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ def _matrix(
         write_page(form, {}, csv_rows(found), output, CSV_COLUMNS)
     else:
         write_text(bench_text(found, form), output)
+    if all(row.pictures_per_s is None for row in found.rows):
+        raise SystemExit(BackendError.exit_code)
 
 
 def _judge(bundle: Bundle, planned: Plan, data: Path, labels: Path | None) -> None:
