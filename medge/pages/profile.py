@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
     from medge.engine.evidence import Drift
 
-Row = tuple[str, str, str]
+Row: TypeAlias = tuple[str, str, str]
+Section: TypeAlias = "Callable[[Result], Iterator[Row]]"
 WHOLE = "file-to-decision"
 STAGES = ("read", "decode", "prepare", "infer-in-file", "decide", WHOLE, "infer")
 TAILS = (0.9, 0.95, 0.99)
@@ -226,7 +227,7 @@ def doubts(result: Result) -> Iterator[Row]:
         yield ("doubts", name, f"{where} (limit {rows[0][2]:.3g}): {text}")
 
 
-SECTIONS: tuple[Callable[[Result], Iterator[Row]], ...] = (
+SECTIONS: tuple[Section, ...] = (
     answer,
     deadline,
     stages,
