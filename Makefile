@@ -21,7 +21,7 @@ EXTRAS_ALL := openvino,codecs,gdcm,export,bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench hostile test-arm clean
+.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench loadgen hostile test-arm clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -91,6 +91,10 @@ wheel: $(STAMPS)/all ## Build the wheel, install it in an empty environment, tes
 bench: $(STAMPS)/all ## Every speed figure of docs/results.md (about 10 minutes, quiet machine)
 	$(BIN)/python tests/benchmarks/all.py
 	$(BIN)/pytest --benchmark-enable tests/test_benchmarks.py
+
+loadgen: $(STAMPS)/all ## MLPerf LoadGen, its own settings, 50 minutes (BUNDLE=..., LOADGEN=audited: 2 hours)
+	$(BIN)/medge profile '$(or $(BUNDLE),breast-ultrasound)' --quick --no-sensors \
+		--loadgen $(or $(LOADGEN),official)
 
 hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies, bit flips, damaged engines, NaN (15 minutes)
 	$(BIN)/python tests/hostile/mutate.py

@@ -163,7 +163,7 @@ def test_the_bound_is_clopper_and_pearsons_where_misses_stand_alone(late: int, f
     deadline = told(latencies(frames, missed, pace), pace, "made")
     found = deadline.late
     expected = 1.0 if found == frames else scipy_stats.beta.ppf(0.99, found + 1, frames - found)
-    assert deadline.miss_high_ratio >= expected - 1e-9
+    assert deadline.miss_high_ratio == pytest.approx(expected, rel=1e-9)
     assert deadline.certified == (deadline.miss_high_ratio <= 0.01)
 
 
@@ -174,6 +174,18 @@ def test_misses_in_a_row_prove_less_than_they_seem_to() -> None:
     assert alone.late == together.late == 10
     assert together.miss_high_ratio > alone.miss_high_ratio
     assert (alone.longest_late_run, together.longest_late_run) == (1, 10)
+    # Ten misses in a row are one event in 150 frames.
+    assert together.miss_high_ratio == pytest.approx(scipy_stats.beta.ppf(0.99, 2, 149))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=300))
+def test_the_bound_is_never_below_that_of_misses_on_their_own(marks: list[bool]) -> None:
+    pace = pace_of(30.0)
+    missed = [k for k, each in enumerate(marks) if each]
+    found = told(latencies(len(marks), missed, pace), pace, "made")
+    k, n = len(missed), len(marks)
+    plain = 1.0 if k == n else float(scipy_stats.beta.ppf(0.99, k + 1, n - k))
+    assert found.miss_high_ratio >= plain - 1e-9
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from medge.bench.scenario.asked import Scenarios
     from medge.bench.sections import Deadline
 
-SHORT, OFFICIAL = "short", "official"
+SHORT, OFFICIAL, AUDITED = "short", "official", "audited"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +56,8 @@ def scenarios_of(
     for name, value in alone.items():
         if value is not None and fps is None:
             raise click.UsageError(f"{name} needs --fps, the rate at which frames arrive.")
+    if fps is not None and math.isnan(fps):  # which is within any range
+        raise click.BadParameter("a rate is a number.", param_hint="--fps")
     if loadgen_logs is not None and loadgen is None:
         raise click.UsageError("--loadgen-logs needs --loadgen.")
     if fps is None and loadgen is None:
@@ -64,7 +67,11 @@ def scenarios_of(
     return Scenarios(
         pace=None if fps is None else pace_of(fps, frames or FRAMES),
         cine=cine,
-        loadgen=None if loadgen is None else Request(official=loadgen == OFFICIAL),
+        loadgen=(
+            None
+            if loadgen is None
+            else Request(official=loadgen != SHORT, audits=loadgen != OFFICIAL)
+        ),
         logs=loadgen_logs,
     )
 
@@ -112,8 +119,8 @@ _OPTIONS = (
         "--loadgen",
         is_flag=False,
         flag_value=SHORT,
-        type=click.Choice([SHORT, OFFICIAL]),
-        help="Let MLPerf LoadGen ask: a minute, or with its own settings 2 hours.",
+        type=click.Choice([SHORT, OFFICIAL, AUDITED]),
+        help="Let MLPerf LoadGen ask: a minute; with its own settings 50, audited 2 hours.",
     ),
     click.option("--loadgen-logs", type=EXISTING, metavar="DIR", help="Keep its logs here."),
 )
