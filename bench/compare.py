@@ -18,7 +18,8 @@ from medge.profiles.terms import Sha256, Text
 
 LEVEL = 0.01  # chance of any wrong verdict among the percentiles of one comparison
 PERCENTILES = (0.5, 0.9, 0.99)
-# MLPerf_Audit_Guidelines.adoc: a second run of the same system may differ by 2 %.
+# MLPerf_Audit_Guidelines.adoc: a second run of the same system may differ by 2 %. So may a second
+# process in the same rounds, by where its memory happens to lie (docs/decisions/doubting.md).
 SESSION_RATIO = 0.02
 DEVICES = frozenset({"threads", "cpus"})  # of the procedure, another device must have its own
 
@@ -34,7 +35,7 @@ class LatencyComparison(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     paired
         Whether sample i of both was taken in the same round.
     session_ratio
-        What two sessions were allowed to differ by; 0 where the rounds were shared.
+        What two sessions, or two processes in the same rounds, were allowed to differ by.
     """
 
     stage: Text
@@ -63,8 +64,10 @@ def compare_measurements(
     ----------
     paired
         Sample i of both was taken in the same round, as by ``measure.measure_interleaved``. Then
-        the median is compared pair by pair. Else each series bounds itself, and the bounds are
-        widened by ``session_ratio``, because one session says nothing about the next.
+        the median is compared pair by pair. Else each series bounds itself.
+    session_ratio
+        The bounds are widened by this, because one process says nothing about the next one that
+        runs the same.
     percentiles
         The first is the primary endpoint.
     across_devices
@@ -84,11 +87,11 @@ def compare_measurements(
                 f"{side} has {len(one.samples_ns)} samples of {one.stage}; a comparison needs at "
                 "least one, and all above 0 ns. Measure it again.",
             )
-    confidence, allowed = 1.0 - level / len(percentiles), 0.0 if paired else session_ratio
+    confidence = 1.0 - level / len(percentiles)
     effects = tuple(
-        paired_effect(a.samples_ns, b.samples_ns, confidence)
+        paired_effect(a.samples_ns, b.samples_ns, confidence, session_ratio)
         if paired and p == 0.5
-        else percentile_effect(a.samples_ns, b.samples_ns, p, confidence, allowed)
+        else percentile_effect(a.samples_ns, b.samples_ns, p, confidence, session_ratio)
         for p in percentiles
     )
     words: dict[str, Verdict] = {"lower": "faster", "higher": "slower"}
@@ -96,7 +99,7 @@ def compare_measurements(
         stage=b.stage,
         verdict=words.get(effects[0].verdict, "cannot-tell"),
         paired=paired,
-        session_ratio=allowed,
+        session_ratio=session_ratio,
         effects=effects,
     )
 

@@ -104,11 +104,18 @@ def percentile_effect(
     )
 
 
-def paired_effect(a_ns: Samples, b_ns: Samples, confidence: float) -> Effect:
+def paired_effect(
+    a_ns: Samples, b_ns: Samples, confidence: float, allowance_ratio: float = 0.0
+) -> Effect:
     """Compare the medians of two series that were taken in the same rounds.
 
     The change is the median over the pairs, bounded by the sign test (``stats.compare``): what
     slowed both members of a pair alike cancels. Samples beyond the shorter series have no partner.
+
+    Parameters
+    ----------
+    allowance_ratio
+        What two processes may differ by although they run the same; the bounds are widened by it.
     """
     pairs = min(len(a_ns), len(b_ns))
     found = compare(b_ns[:pairs], a_ns[:pairs], confidence)
@@ -116,7 +123,7 @@ def paired_effect(a_ns: Samples, b_ns: Samples, confidence: float) -> Effect:
     missing = _missing(0.5, confidence, found.independent_pairs, pairs)
     joined = None
     if math.isfinite(found.high) and not missing:
-        joined = (found.low - 1.0, found.high - 1.0)
+        joined = _widened((found.low - 1.0, found.high - 1.0), allowance_ratio)
     return Effect(
         metric="p50",
         unit="ns",

@@ -152,6 +152,40 @@ def latencies(
     ]
 
 
+def long_waves(draw: np.random.Generator, count: int) -> tuple[Series, Series, Series]:
+    return np.zeros(count), autoregressive(draw, count, 0.9), autoregressive(draw, count, 0.9)
+
+
+def waves_of_every_length(draw: np.random.Generator, count: int) -> Series:
+    """Fractional Gaussian noise, H = 0.8, exactly (Davies and Harte, Biometrika 74, 1987)."""
+    lags = np.arange(count + 1.0)
+    power = 2 * 0.8
+    covariance = (np.abs(lags - 1) ** power - 2 * lags**power + (lags + 1) ** power) / 2
+    spectrum = np.fft.fft(np.concatenate([covariance, covariance[-2:0:-1]])).real.clip(0)
+    size = len(spectrum)
+    noise = draw.normal(size=size) + 1j * draw.normal(size=size)
+    return np.asarray(0.02 * np.fft.fft(np.sqrt(spectrum / size) * noise).real[:count])
+
+
+def every_wave(draw: np.random.Generator, count: int) -> tuple[Series, Series, Series]:
+    return np.zeros(count), waves_of_every_length(draw, count), waves_of_every_length(draw, count)
+
+
+@pytest.mark.parametrize(
+    ("noise", "pairs", "level"), [(long_waves, 200, 0.01), (every_wave, 500, 0.2)]
+)
+def test_long_waves_of_their_own_seldom_look_like_a_difference(
+    noise: Noise, pairs: int, level: float
+) -> None:
+    """Where waves are as long as the series, no estimate from within it keeps 1 %; by the
+    autocorrelation alone more than a quarter would be wrong."""
+    draw = np.random.default_rng(17)
+    wrong = sum(
+        compare(*latencies(noise, draw, pairs)).verdict != "cannot-tell" for _ in range(150)
+    )
+    assert wrong <= quantile(0.999, 150, level)
+
+
 @pytest.mark.parametrize("noise", [heavy_tails, one_sided_spikes, shared_drift, own_waves])
 @pytest.mark.parametrize("pairs", [20, 200])
 def test_a_against_a_cannot_be_told_apart(noise: Noise, pairs: int) -> None:
@@ -178,7 +212,7 @@ def test_five_percent_more_are_found_and_bounded(noise: Noise) -> None:
         comparison = compare(a, b)
         found += comparison.verdict == "slower"
         covered += comparison.low <= 1.05 <= comparison.high
-    assert found >= 95
+    assert found >= (90 if noise is own_waves else 95)  # waves have to be allowed for
     assert covered >= 100 - quantile(0.999, 100, 0.01)
 
 
@@ -224,15 +258,15 @@ def test_repeated_looks_stay_within_one_confidence() -> None:
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9])
-@pytest.mark.parametrize("r", [0.0, 0.5])
-def test_intervals_of_percentiles_hold_them(p: float, r: float) -> None:
-    """95 % intervals of 300 samples, independent or correlated, miss about 1 in 20."""
+@pytest.mark.parametrize(("r", "count"), [(0.0, 300), (0.5, 300), (0.9, 2000)])
+def test_intervals_of_percentiles_hold_them(p: float, r: float, count: int) -> None:
+    """95 % intervals of some samples, independent or correlated, miss about 1 in 20."""
     draw = np.random.default_rng(13)
     spread = 0.02 / math.sqrt(1 - r * r)
     truth = math.exp(scipy_stats.norm.ppf(p) * spread) * 1e7
     missed = 0
     for _ in range(200):
-        samples = np.asarray(np.exp(autoregressive(draw, 300, r)) * 1e7, np.int64)
+        samples = np.asarray(np.exp(autoregressive(draw, count, r)) * 1e7, np.int64)
         interval = percentile_interval(samples, p)
         missed += interval is None or not interval.low <= truth <= interval.high
     assert missed <= quantile(0.999, 200, 0.05)

@@ -143,10 +143,12 @@ def _rounds(found: Comparison) -> str:
     latency = found.latency
     confidence = percent_text(latency.effects[0].confidence)
     if latency.paired:
-        return f"shared, so that p50 is compared pair by pair; {confidence} intervals"
+        rounds, what = "shared, so that p50 is compared pair by pair", "processes"
+    else:
+        rounds, what = "not shared", "sessions"
+    allowed = percent_text(latency.session_ratio)
     return (
-        f"not shared: intervals of {confidence}, widened by {percent_text(latency.session_ratio)} "
-        "for what two sessions differ by"
+        f"{rounds}; intervals of {confidence}, widened by {allowed} for what two {what} differ by"
     )
 
 
