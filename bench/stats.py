@@ -191,7 +191,7 @@ def _long_waves(centred: Floats) -> float:
     expected = (small**-_POWERS - count**-_POWERS) / (large**-_POWERS - count**-_POWERS)
     power = _POWERS[np.argmin(np.abs(np.log(expected) - math.log(more / varies)))]
     whole = varies / ((count / large) ** power - 1.0)
-    return count * whole / float(np.mean(centred**2))
+    return float(count * whole / np.mean(centred**2))
 
 
 def compare(a_ns: Samples, b_ns: Samples, confidence: float = 0.99) -> Comparison:
