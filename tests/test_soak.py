@@ -142,6 +142,9 @@ def test_sensors_stand_beside_every_minute_and_the_first_throttling_has_its_time
         throttle=("events", lambda s: 0.0 if s < 605 else 3.0),
     )
     told = found(soaking, trace)
+    gpu = soaking.result(trace, "gpu0")
+    assert isinstance(gpu, Soak)
+    assert {minute.clock_mhz for minute in gpu.minutes} == {None}
     assert told.throttle_s == 605.0
     assert [minute.throttled for minute in told.minutes] == [number == 10 for number in range(30)]
     assert {minute.clock_mhz for minute in told.minutes} == {3400.0}  # rests do not count

@@ -92,19 +92,21 @@ class Soaking:
         self.complete = True
         told(total_ns, total_ns)
 
-    def result(self, trace: Trace | None) -> Soak | Absent:
+    def result(self, trace: Trace | None, parts: str = "cpu") -> Soak | Absent:
         """Return what the soak showed so far.
 
         Parameters
         ----------
         trace
             What sensors told meanwhile, by the soak's own clock; None where none was read.
+        parts
+            How the names of the parts begin whose clock stands beside the minutes.
         """
         if self.start_ns is None or not self._minutes:
             return Absent(reason="the soak ended before its first picture")
         taken = [self._minutes[number] for number in sorted(self._minutes)]
         ratio, low, high = _last_to_first(taken)
-        watched = None if trace is None else _Watched(trace)
+        watched = None if trace is None else _Watched(trace, parts)
         last = taken[-max(1, len(taken) // SUSTAINED) :]
         busy_ns = sum(sum(minute.calls_ns) for minute in last)
         return Soak(
@@ -142,9 +144,9 @@ class Soaking:
 class _Watched:
     """What sensors told, by quantity, at moments that can be chosen."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, parts: str) -> None:
         self._at_ns = np.array(trace.at_ns, np.int64)
-        self.clock_mhz = _floats(highest(trace, "clock"))
+        self.clock_mhz = _floats(highest(trace, "clock", parts))
         self.temperature_c = _floats(highest(trace, "temperature"))
         self.throttled = _floats(throttled(trace))
 

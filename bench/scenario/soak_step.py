@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from medge.bench.choose import spoken
+from medge.bench.energy import nvml_part
 from medge.bench.scenario.burst import Work, Worked, work
 from medge.bench.scenario.soak import Duty, Soaking
 from medge.bench.sections import Absent
@@ -49,7 +50,8 @@ def _soak(run: Run, subject: Subject, duty: Duty) -> None:
     except MedgeError as error:  # what was measured until then is worth as much as before
         subject.deviations.append(f"the soak ended before its time: {error.rule}")
     trace = run.sampler.trace(0, begun_ns, time.perf_counter_ns())
-    subject.soak = soaking.result(trace if run.request.sensors else None)
+    parts = nvml_part(subject.candidate) or "cpu"
+    subject.soak = soaking.result(trace if run.request.sensors else None, parts)
 
 
 def _burst(worker: Worker, duration_ns: int) -> Worked:
