@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from medge.bench.measure import Measurement
 from medge.bench.report import plots
-from medge.bench.report.answers import interval_text, ratio_of
+from medge.bench.report.answers import NOT_STATED, interval_text, ratio_of
 from medge.bench.report.blocks import Block, Figure, Quiet, Section, Table, table
 from medge.bench.report.quantities import (
     DASH,
@@ -34,7 +34,7 @@ ALONE = "Only one configuration was measured; each --candidate adds one."
 def candidates(subject: Subject) -> Section:
     """Put every candidate beside the others: precision, latency, drift, memory, energy."""
     columns = {
-        "configuration": [entry.name for entry in subject.entries],
+        "configuration": _names(subject),
         **_latencies(subject),
         ">times as long": [_times_as_long(subject.lead, entry) for entry in subject.entries],
         ">peak memory": [_memory(entry) for entry in subject.entries],
@@ -56,6 +56,15 @@ def candidates(subject: Subject) -> Section:
     return Section("candidates", "Configurations", tuple(blocks))
 
 
+def _names(subject: Subject) -> list[str]:
+    """Return the names; results of the same configuration are told apart by their numbers."""
+    names = [entry.name for entry in subject.entries]
+    return [
+        entry.name if names.count(entry.name) == 1 else f"{entry.name}, result {entry.number}"
+        for entry in subject.entries
+    ]
+
+
 def _latencies(subject: Subject) -> dict[str, list[str]]:
     rows = []
     for entry in subject.entries:
@@ -70,7 +79,8 @@ def _times(taken: Measurement) -> tuple[str, str, str]:
     bounds = percentile_interval(samples, 0.5)
     between = "too few calls" if bounds is None else interval_text(_by_picture(bounds, batch))
     middle, late = (milliseconds(percentile(samples, p) / batch) for p in (0.5, 0.99))
-    return middle, between, late
+    stated = percentile_interval(samples, 0.99) is not None
+    return middle, between, late if stated else NOT_STATED
 
 
 def _by_picture(bounds: Interval, batch: int) -> Interval:

@@ -64,8 +64,8 @@ def _notes(subject: Subject) -> Iterator[str]:
     doubted = count_doubts(subject.lead)
     if doubted:
         yield (
-            f"{count(doubted, 'doubt')} against the figures of {subject.lead.name}, each with its "
-            "number and a next step: see Doubts."
+            f"{count(doubted, 'kind of doubt', 'kinds of doubt')} against the figures of "
+            f"{subject.lead.name}, each with its number and a next step: see Doubts."
         )
     yield (
         "Figures are measured unless they say estimated or published. Evidence tells how to repeat "

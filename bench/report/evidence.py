@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from medge.bench.doubts import doubts
+from medge.bench.doubts import Doubt, doubts
 from medge.bench.measure import Measurement
 from medge.bench.procedure import differences
 from medge.bench.report.blocks import Block, Paragraph, Quiet, Section, table
@@ -14,19 +14,24 @@ from medge.bench.report.quantities import milliseconds, number
 from medge.bench.report.subject import NETWORK, WHOLE, Entry, Subject
 from medge.bench.sections import Absent, Evidence, Overhead
 
-SHOWN = (WHOLE, NETWORK)
-
 
 def doubts_of(subject: Subject) -> Section:
     """Tell everything that speaks against the figures, each with a next step."""
     ordered = sorted(subject.entries, key=lambda entry: entry is not subject.lead)
-    rows = [row for entry in ordered for row in _doubts(entry)]
+    kinds: dict[tuple[str, str], list[tuple[Entry, str, Doubt]]] = {}
+    for entry in ordered:
+        for stage, doubt in _doubts(entry):
+            kinds.setdefault((doubt.name, doubt.text), []).append((entry, stage, doubt))
+    rows = [
+        (name, number(found[0][2].limit), "; ".join(_where(found)), text)
+        for (name, text), found in kinds.items()
+    ]
     blocks: list[Block] = []
     if rows:
         blocks.append(
             table(
-                "What speaks against these figures",
-                "doubt | of | >found | >limit | what it means, and what to do",
+                "What speaks against these figures, the answer's first",
+                "doubt | >limit | found | what it means, and what to do",
                 rows,
             )
         )
@@ -37,19 +42,26 @@ def doubts_of(subject: Subject) -> Section:
 
 
 def count_doubts(entry: Entry) -> int:
-    """Return how many doubts stand against one candidate's figures."""
-    return len(list(_doubts(entry)))
+    """Return how many different doubts stand against one candidate's figures."""
+    return len({(doubt.name, doubt.text) for _, doubt in _doubts(entry)})
 
 
-def _doubts(entry: Entry) -> Iterator[tuple[str, ...]]:
+def _where(found: Sequence[tuple[Entry, str, Doubt]]) -> Iterator[str]:
+    """Yield for each candidate at which stages a doubt was found, and its figure there."""
+    by_name: dict[str, list[str]] = {}
+    for entry, stage, doubt in found:
+        by_name.setdefault(entry.name, []).append(f"{stage} {number(doubt.value)}")
+    for name, stages in by_name.items():
+        yield f"{name}: {', '.join(stages)}"
+
+
+def _doubts(entry: Entry) -> Iterator[tuple[str, Doubt]]:
     """Yield the doubts that were stored; of results without any section, those found now."""
     stored = None if entry.sections is None else entry.sections.doubts
     if stored is None:
         stored = {one.stage: tuple(doubts(one)) for one in _timed(entry.result.measurements)}
-    for stage, found in stored.items():
-        for doubt in found:
-            where = f"{entry.name}: {stage}"
-            yield doubt.name, where, number(doubt.value), number(doubt.limit), doubt.text
+    for stage in sorted(stored, key=lambda stage: stage not in (WHOLE, NETWORK)):
+        yield from ((stage, doubt) for doubt in stored[stage])
 
 
 def _timed(measurements: Sequence[Measurement]) -> Iterator[Measurement]:

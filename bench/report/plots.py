@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 MOST_POINTS = 1500  # of a series; more could not be told apart and would make the page heavy
+FEW = 100  # points can be drawn larger
 MS = 1e-6  # of a nanosecond
 
 
@@ -100,7 +101,8 @@ def timeline(
         heights = [2.4, *(1.0 for _ in sensors)]
         panels = canvas.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         places, times = thinned(samples_ns)
-        panels[0].plot(places, times * MS, ".", color=COLOURS["accent"], markersize=2.2)
+        points = 2.2 if len(places) > FEW else 5
+        panels[0].plot(places, times * MS, ".", color=COLOURS["accent"], markersize=points)
         panels[0].set_ylabel("latency, ms")
         panels[0].set_xlabel("call")
         panels[0].set_ylim(0, max(times.max(), limit_ns or 0) * MS * 1.08)
@@ -314,14 +316,14 @@ def frames(latency_ns: Sequence[int | None], deadline_ns: int) -> Draw:
         kept, _ = thinned([ms for _, ms in answered])
         for some, mark, colour, points in (
             ([answered[place] for place in kept], ".", "accent", 2.5),
-            (late, "X", "bad", 6),
+            (late, "X", "bad", 3.5 if len(late) > FEW else 6),
             (dropped, "|", "bad", 11),
         ):
             if some:
                 at, ms = zip(*some, strict=True)
                 axes.plot(at, ms, mark, color=COLOURS[colour], markersize=points)
         axes.axhline(limit, color=COLOURS["bad"], linewidth=1.2, linestyle="--")
-        axes.text(0, limit, f"deadline {limit:.3g} ms", va="bottom", color=COLOURS["bad"])
+        axes.set_title(f"dashed: deadline {number(limit)} ms", loc="right", color=COLOURS["bad"])
         axes.set_ylim(0, max([limit * 1.3, *(ms * 1.1 for _, ms in answered)]))
         axes.set_xlabel("frame, in order of arrival")
         axes.set_ylabel("arrival to decision, ms")

@@ -8,7 +8,7 @@ import numpy as np
 
 from medge.bench.measure import Measurement
 from medge.bench.report import plots
-from medge.bench.report.answers import interval_text
+from medge.bench.report.answers import NOT_STATED, interval_text
 from medge.bench.report.blocks import Block, Figure, Paragraph, Quiet, Section, Table, table
 from medge.bench.report.quantities import count, milliseconds, number, percent, percent_set
 from medge.bench.report.subject import IN_FILE, NETWORK, STAGES, WHOLE, Entry, Subject
@@ -16,12 +16,14 @@ from medge.bench.sections import Absent, ColdStart, Deadline, IdleGap, LoadgenRu
 from medge.bench.stats import interval_cases, percentile, percentile_interval, worth
 from medge.profiles.sensors.trace import Quantity, Trace, highest
 
-PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+MEDIAN = 0.5
+PERCENTILES = (MEDIAN, 0.9, 0.95, 0.99, 0.999)
 TITLES = {
     NETWORK: "the network alone",
     WHOLE: "from file to decision",
 }
 NAMES = {NETWORK: "the network alone", WHOLE: "a file to its decision"}
+STEPS = ("python", "import", "open", "load", "self-test", "first")  # of a cold start, in order
 PANELS: Mapping[Quantity, str] = {
     "clock": "highest clock, MHz",
     "temperature": "highest temperature, \N{DEGREE SIGN}C",
@@ -48,7 +50,11 @@ def _spread(taken: Measurement) -> Iterator[Block]:
     samples = taken.samples_ns
     if len(set(samples)) < 2:
         return
-    marks = [(f"p{100 * p:g}", percentile(samples, p)) for p in (0.5, 0.9, 0.99)]
+    marks = [
+        (f"p{100 * p:g}", percentile(samples, p))
+        for p in (MEDIAN, 0.9, 0.99)
+        if p == MEDIAN or percentile_interval(samples, p) is not None
+    ]
     told = ", ".join(f"{name} {milliseconds(mark)}" for name, mark in marks)
     yield Figure(
         f"spread-{taken.stage}",
@@ -76,17 +82,14 @@ def _percentiles(shown: Sequence[Measurement]) -> Table:
 
 
 def _percentile_cells(taken: Measurement, p: float) -> tuple[str, str]:
+    """Return a percentile and its interval; only the median stands without one."""
     samples = taken.samples_ns
     bounds = percentile_interval(samples, p)
     if bounds is not None:
         return milliseconds(percentile(samples, p)), interval_text(bounds)
     needed, found = interval_cases(p), int(worth(samples, p))
-    told = f"needs {needed:,}, has {found:,}"
-    # Beyond the last rank there is nothing to show: it would be the longest call by another name.
-    value = (
-        milliseconds(percentile(samples, p)) if len(samples) * (1.0 - p) >= 1.0 else "not stated"
-    )
-    return value, told
+    value = milliseconds(percentile(samples, p)) if p == MEDIAN else NOT_STATED
+    return value, f"needs {needed:,}, has {found:,}"
 
 
 def _over_time(taken: Measurement, lead: Entry) -> Iterator[Block]:
@@ -124,7 +127,7 @@ def _no_sensors(lead: Entry) -> str:
     if isinstance(trace, Absent):
         return f"not available: {trace.reason}"
     if isinstance(trace, Trace):
-        told = [f"{quantity}: {reason}" for quantity, reason in trace.missing.items()]
+        told = [f"{name}: {trace.missing[name]}" for name in PANELS if name in trace.missing]
         return "; ".join(told) or "no sensor gave a value"
     return "not recorded in this result."
 
@@ -190,6 +193,7 @@ def rate(subject: Subject) -> Section:
 
 def _replay(found: Deadline) -> Iterator[Block]:
     frames = len(found.latency_ns)
+    yield Paragraph(f"Replayed: {found.cine}.")
     yield Figure(
         "frames",
         f"A cine replayed at {found.fps:g} frames a second",
@@ -199,7 +203,6 @@ def _replay(found: Deadline) -> Iterator[Block]:
         (250, 230),
     )
     rows = [
-        ("cine", found.cine),
         ("frames", f"{frames:,}"),
         ("frames that may wait", f"{found.queue:,}"),
         ("on time", f"{found.on_time:,}"),
@@ -264,7 +267,9 @@ def starts(subject: Subject) -> Section:
 
 
 def _cold(cold: ColdStart) -> Table:
-    rows = [(name, milliseconds(ns)) for name, ns in cold.steps_ns.items()]
+    known = [name for name in STEPS if name in cold.steps_ns]
+    ordered = [*known, *(name for name in cold.steps_ns if name not in STEPS)]
+    rows = [(name, milliseconds(cold.steps_ns[name])) for name in ordered]
     total = milliseconds(float(np.median(cold.total_ns)))
     rows.append((f"whole, median of {count(len(cold.total_ns), 'process', 'processes')}", total))
     if len(cold.total_ns) > 1:
