@@ -16,6 +16,11 @@ from medge.bench.store_rows import DamageError, delete, insert, select
 from medge.engine.state import state_folder
 from medge.errors import StorageError, UsageError
 
+_IN_THE_WAY = {
+    "results-locked": "another process has it open; the next prune will finish",
+    "results-disk": "the disk has no room for the copy that takes its place; free some, and prune",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
@@ -140,19 +145,25 @@ class Store:
                     raise _unknown(self.path, number)
 
     def shrink(self) -> Shrunk:
-        """Give the space of removed results back to the disk, where nothing is in the way.
+        """Give the space of removed results back to the disk, or say what is in the way.
 
         Raises
         ------
         StorageError
-            As ``add``; the results are as they were.
+            Rule ``results-read-only``. Whatever happens, the results are as they were.
         """
-        before = self._bytes()
-        with told(self.path):
-            self._connection.execute("VACUUM")
-            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        reason = "another process has it open; the next prune will finish" if busy else ""
-        return Shrunk(before, self._bytes(), reason)
+        before, busy = self._bytes(), 0
+        try:
+            with told(self.path):
+                self._connection.execute("VACUUM")
+                (busy, _, _) = self._connection.execute(
+                    "PRAGMA wal_checkpoint(TRUNCATE)"
+                ).fetchone()
+        except StorageError as error:
+            if error.rule not in _IN_THE_WAY:
+                raise
+            return Shrunk(before, self._bytes(), _IN_THE_WAY[error.rule])
+        return Shrunk(before, self._bytes(), _IN_THE_WAY["results-locked"] if busy else "")
 
     def _bytes(self) -> int:
         files = (self.path, self.path.with_name(self.path.name + "-wal"))

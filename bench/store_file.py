@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from medge.errors import StorageError
 
 APPLICATION = 0x4D454447  # "MEDG", where SQLite keeps whose file it is
 WAIT_S = 20.0  # for other processes that write
+POLL_S = (0.001, 0.01)  # between two looks whether they still do
 
 _DAMAGED = (  # how SQLite's texts begin; it names its errors to Python from 3.11 on only
     "file is not a database",
@@ -98,7 +101,10 @@ def migrate(connection: sqlite3.Connection, ladder: Sequence[Step]) -> None:
 @contextmanager
 def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
     """Hold a transaction; whatever ends it early undoes it."""
-    connection.execute(begin)
+    if begin == "BEGIN IMMEDIATE":
+        _take_turn(connection)
+    else:
+        connection.execute(begin)
     try:
         yield
         connection.execute("COMMIT")
@@ -106,6 +112,27 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") 
         if connection.in_transaction:  # a full disk may have ended it already
             connection.execute("ROLLBACK")
         raise
+
+
+def _take_turn(connection: sqlite3.Connection) -> None:
+    """Begin to write as soon as nobody else does.
+
+    SQLite itself asks ever more rarely: beside a writer that rests only for moments it was seen to
+    wait for 14 s.
+    """
+    until = time.monotonic() + WAIT_S
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(*POLL_S))  # noqa: S311 - so that two do not keep step
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(WAIT_S * 1000)}")
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,14 +22,31 @@ SHRINKER = """
 import resource, sys
 from pathlib import Path
 from medge.bench.store import Store
-from medge.errors import StorageError
 with Store.open(Path(sys.argv[1])) as store:
     resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
-    try:
-        store.shrink()
-    except StorageError as error:
-        print(error.rule)
+    print(store.shrink().reason)
 """
+
+
+GREEDY = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from stored_results import result
+from medge.bench.store import Store
+with Store.open(Path(sys.argv[1])) as store:
+    one = result(9)
+    store.add(one)
+    print("begun", flush=True)
+    while True:
+        store.add(one)
+"""
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.monotonic()
+    call()
+    return time.monotonic() - start
 
 
 @pytest.fixture
@@ -108,6 +126,22 @@ def test_a_reader_in_the_way_is_named_and_nothing_is_lost(path: Path) -> None:
         assert store.shrink().reason == ""
 
 
+def test_two_writers_without_rest_both_get_on(path: Path) -> None:
+    """SQLite's own waiting let one starve for 14 s while the other went on."""
+    with Store.open(path) as store:
+        store.add(result(0))
+    command = [sys.executable, "-I", "-c", GREEDY, str(path), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as greedy:
+        assert greedy.stdout is not None
+        assert greedy.stdout.readline() == "begun\n"
+        try:
+            with Store.open(path) as store:
+                took = [_timed(lambda seed=seed: store.add(result(seed))) for seed in range(1, 6)]
+        finally:
+            greedy.kill()
+    assert max(took) < 10.0
+
+
 def test_a_disk_too_full_to_shrink_loses_nothing(path: Path) -> None:
     """No file may grow beyond 64 KiB: the copy that takes the file's place does not fit."""
     with Store.open(path) as store:
@@ -119,7 +153,7 @@ def test_a_disk_too_full_to_shrink_loses_nothing(path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.stdout == "results-disk\n", done.stderr
+    assert done.stdout.startswith("the disk has no room"), done.stderr
     with Store.open(path) as store:
         assert [one for _, one in store.results()] == [result(s, samples=3000) for s in (1, 2, 3)]
 
