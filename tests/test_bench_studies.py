@@ -84,9 +84,10 @@ def test_every_study_that_names_a_sized_backbone_has_something_to_measure() -> N
     assert sum(bool(row.study.gpus) for row in sized) == 18
 
 
-def test_a_study_is_measured_beside_what_is_estimated_for_its_card() -> None:
+def test_a_study_is_measured_beside_what_is_estimated_for_its_card_and_not_again() -> None:
     made: list[str] = []
-    found = review([find_study(63), find_study(83)], counted(made), limit_s=60)
+    both = [find_study(63), find_study(83)]
+    found = review(both, counted(made), limit_s=60)
     assert made == ["resnet18"]  # once for both studies and both runtimes
     assert set(found.times) == {("resnet18", "onnxruntime"), ("resnet18", "openvino")}
     for time in found.times.values():
@@ -96,16 +97,8 @@ def test_a_study_is_measured_beside_what_is_estimated_for_its_card() -> None:
         assert (time.peak_rss_bytes or 0) > 10e6
     plan = found.estimates["resnet18", "nvidia-tesla-k80"]
     assert plan.latency is not None or plan.reason
-
-
-def test_a_second_run_that_resumes_measures_nothing_again() -> None:
-    study = find_study(63)
-    first = review([study], counted([]), limit_s=60)
-    again = review([study], counted([]), limit_s=60, resume=True)
-    assert again.times == first.times
-    anew = review([study], counted([]), limit_s=60)
-    taken = [run.times["resnet18", "onnxruntime"].measurement for run in (first, anew)]
-    assert taken[0] != taken[1]
+    assert review(both, counted(made), limit_s=60, resume=True).times == found.times
+    assert made == ["resnet18"]
 
 
 def test_another_graph_or_runtime_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,29 +220,22 @@ def test_without_the_export_extra_the_reason_says_what_to_install(
     assert part["estimated"]["nvidia-tesla-k80"]["latency_ms"] > 0
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_fits_80_columns_and_other_formats_say_the_same(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("medge.exporters.published.published_graph", small_graph)
-
-
-@pytest.mark.usefixtures("small")
-def test_the_page_fits_80_columns_and_names_every_study(typed: Typed) -> None:
     said = typed("bench", "--studies", "--only", "63", "--only", "30", "--only", "83")
     assert said.code == 0, said.err
     assert max(map(len, said.out.splitlines())) <= 80
     assert "untrained weights: latency only" in " ".join(said.out.split())
     assert {"63", "30", "83"} <= {line.split(" ")[0] for line in said.out.splitlines()}
     assert said.err == ""  # no terminal, no progress
-
-
-@pytest.mark.usefixtures("small")
-def test_spreadsheets_and_markdown_say_the_same(typed: Typed, tmp_path: Path) -> None:
-    said = typed("bench", "--studies", "--only", "63", "--format", "csv")
-    (row,) = csv.DictReader(io.StringIO(said.out))
+    again = ("bench", "--studies", "--resume", "--only", "63")
+    (row,) = csv.DictReader(io.StringIO(typed(*again, "--format", "csv").out))
     assert (row["network"], row["device"]) == ("resnet18", "nvidia-tesla-k80")
     assert float(row["onnxruntime_p50_ms"]) > 0
     page = tmp_path / "page.md"
-    said = typed("bench", "--studies", "--only", "63", "--resume", "--format", "md", "-o", page)
+    said = typed(*again, "--format", "md", "-o", page)
     assert (said.code, said.out) == (0, "")
     text = page.read_text()
     assert text.startswith("# Studies of the review")

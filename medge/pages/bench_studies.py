@@ -28,14 +28,16 @@ CSV_COLUMNS = (
     "device", "device_name", "estimate_runtime", "estimate_ms", "low_ms", "high_ms",
     "estimate_reason",
 )  # fmt: skip
+MD_WIDTH = 105
 MEASURED = (
-    "measured here, batch 1, fp32, untrained weights: latency only, the answers mean nothing. "
-    "ort is ONNX Runtime, ov OpenVINO; the figure is p50. Several networks of one study run one "
-    "after the other: their times are added, and ≥ says that a part of the study is not in it."
+    "ort ms, ov ms: measured here, batch 1, fp32, untrained weights: latency only, the answers "
+    "mean nothing. ort is ONNX Runtime, ov OpenVINO; the figure is p50. Several networks of one "
+    "study run one after the other: their times are added, and ≥ says that a part of the study is "
+    "not in it."
 )
 ESTIMATED = (
-    "estimated for the study's own device (medge estimate), batch 1, fp32, with the interval that "
-    "is made to hold 80 % of what is measured; ends are added where networks are."
+    "estimated ms: for the study's own device, as `medge estimate` says it, batch 1, fp32, and "
+    "the interval that is made to hold 80 % of what is measured; ends are added like times."
 )
 
 
@@ -158,15 +160,21 @@ def page_text(found: Review, form: str, *, terminal: bool) -> str:
     versions = sorted({f"{t.runtime} {t.runtime_version}" for t in found.times.values()})
     lines = [
         f"{len(found.rows)} studies of the review beside this machine.",
-        f"Left: {MEASURED}",
-        f"Right: {ESTIMATED}",
-        f"Machine: {machine}; {', '.join(versions) or 'no runtime was timed'}.",
+        MEASURED,
+        ESTIMATED,
+        f"Machine: {machine}; {', '.join(versions) or 'no runtime was timed'}{_when(found)}.",
     ]
     if form == "md":
         lines[0] = f"# Studies of the review, measured and estimated\n\nMade by `{COMMAND}`."
         lines.append(f"Source of the studies: {CITATION}.")
     table = rows_text(form, COLUMNS, table_rows(found), terminal=terminal)
     return "\n\n".join([_paragraphs(lines, form), table.rstrip("\n"), _notes(found, form)]) + "\n"
+
+
+def _when(found: Review) -> str:
+    """Return the days on which the times were taken."""
+    days = sorted({time.taken[:10] for time in found.times.values()})
+    return "" if not days else f"; {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
 
 
 def table_rows(found: Review) -> Iterator[tuple[str, ...]]:
@@ -220,7 +228,8 @@ def _notes(found: Review, form: str) -> str:
         if not lines:
             continue
         if form == "md":
-            blocks.append(f"**{title}**\n\n" + "\n".join(f"- {line}" for line in lines))
+            told = (_wrapped(f"- {line}", "  ", MD_WIDTH) for line in lines)
+            blocks.append(f"**{title}**\n\n" + "\n".join(told))
         else:
             told = (_wrapped(f"  {line}", "    ") for line in lines)
             blocks.append(f"{title}:\n" + "\n".join(told))
@@ -325,11 +334,17 @@ def _number(value: float) -> str:
 
 def _paragraphs(lines: Sequence[str], form: str) -> str:
     if form == "md":
-        return "\n\n".join(lines)
+        return "\n\n".join(
+            line if line.startswith("#") else _wrapped(line, width=MD_WIDTH) for line in lines
+        )
     return "\n".join(_wrapped(line) for line in lines)
 
 
-def _wrapped(line: str, indent: str = "") -> str:
+def _wrapped(line: str, indent: str = "", width: int | None = None) -> str:
     return textwrap.fill(
-        line, max(40, terminal_width()), subsequent_indent=indent, break_long_words=False
+        line,
+        width or max(40, terminal_width()),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,  # ids of devices and networks have them
     )
