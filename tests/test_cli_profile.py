@@ -19,7 +19,7 @@ from command_line import TOOL, Typed
 from medge.bench.result import Result
 from medge.bench.store import Store
 
-QUICK = ("--quick", "--time-budget", "1", "--no-sensors")
+QUICK = ("--quick", "--time-budget", "1", "--cold-starts", "0", "--no-sensors")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_json_is_the_whole_result_and_the_store_has_the_same(
     command = result.sections.evidence.command
     assert command == (
         *("medge", "profile", "tiny", "--data", "PATH"),
-        *("--time-budget", "1.0", "--quick", "--no-sensors"),
+        *("--time-budget", "1.0", "--cold-starts", "0", "--quick", "--no-sensors"),
     )
 
 
@@ -61,7 +61,7 @@ def test_a_page_fits_80_columns_and_begins_with_the_answer(
     lines = said.out.splitlines()
     assert max(map(len, lines)) <= 80
     parts = [line.split("  ")[0] for line in lines if line[:1] not in ("", " ")]
-    assert parts[:5] == ["part", "bundle", "answer", "stages", "cold start"]
+    assert parts[:5] == ["part", "bundle", "answer", "stages", "memory"]
     assert parts[-1] == "stored"
     header = next(line for line in lines if line.startswith("stages"))
     assert "p50 (95 % interval)" in header
@@ -131,7 +131,7 @@ def test_labels_that_cannot_judge_are_refused_before_anything_is_measured(
 def test_ctrl_c_ends_every_process_and_stores_nothing(bundle: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     process = subprocess.Popen(
-        [TOOL, "profile", str(bundle), "--candidate", "null", "--time-budget", "60"],
+        [TOOL, "profile", str(bundle), "--candidate", "null", "--cold-starts", "0"],
         env={**os.environ, "MEDGE_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

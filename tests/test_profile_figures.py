@@ -47,7 +47,7 @@ FACTS = LoadFacts(
 # Growth
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.integers(-1000, 1000), min_size=MIN_POINTS, max_size=30),
     st.integers(0, 2**32 - 1),

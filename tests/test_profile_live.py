@@ -27,13 +27,14 @@ from medge.bench.profile.stages import procedure_of
 from medge.bench.profile.turns import INFER, PARTS, WHOLE, Files, Turns, take_files
 from medge.bench.sections import Absent, ColdStart, Memory, Overhead
 from medge.bench.store import Store
+from medge.engine.backends.presence import installed_version
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.manifest import Scope
 from medge.engine.passport import read_passport
-from medge.engine.sealed import Candidate
+from medge.engine.sealed import Candidate, Row, SealedChoice, write_sealed
 from medge.engine.select import Choice, choose
 from medge.errors import BackendError, InputError, MedgeError
-from medge.profiles.device import device_tier
+from medge.profiles.device import device_tier, identity
 from medge.profiles.sensors import Sampler, Sensors
 from medge.profiles.sensors.source import Source
 from medge.profiles.sensors.trace import Channel
@@ -211,6 +212,30 @@ def measured(bundle: Bundle) -> Profiled:
     request = replace(SHORT, choices=choices, cold_starts=1, overhead=True, energy=True)
     request = replace(request, sensors=False)
     return profile(bundle, replace(request, command=("medge", "profile", "tiny")))
+
+
+def test_without_a_choice_it_measures_what_medge_run_would_use(bundle: Bundle, study: Path) -> None:
+    chosen = Candidate(backend="onnxruntime", device="cpu", variant="int8", threads=1)
+    row = Row(candidate=chosen, outcome="chosen", reason="fastest", picture_ns=1000, ratio=1.0)
+    write_sealed(
+        SealedChoice(
+            bundle_sha256=bundle.digest,
+            goal="latency",
+            device=identity(),
+            backend_version=installed_version("onnxruntime") or "",
+            chosen=chosen,
+            placement={"fp32": 1.0},
+            drift=None,
+            rows=(row,),
+            search_ns=1,
+            date="2026-11-21",
+            medge="0.1.0",
+        )
+    )
+    found = profile(bundle, replace(SHORT, data=study))
+    (result,) = found.results
+    assert result.candidate == chosen
+    assert "sealed on 2026-11-21" in found.reasons[0]
 
 
 def test_who_cannot_be_loaded_is_a_failure_and_stops_no_other(measured: Profiled) -> None:

@@ -12,8 +12,10 @@ from stored_results import DRIFT, result
 from medge.bench.doubts import Doubt
 from medge.bench.measure import Measurement
 from medge.bench.procedure import Procedure
+from medge.bench.profile.run import Profiled
 from medge.bench.result import Result
 from medge.bench.sections import Absent, Evidence, Golden, Memory, Overhead, Sections
+from medge.engine.bundle import find_bundle, open_bundle
 from medge.engine.sealed import Candidate
 from medge.pages import profile as page
 
@@ -78,6 +80,24 @@ def test_the_answer_states_percentiles_with_bounds_that_hold_them() -> None:
     assert 532 <= high <= 560
     assert 990 < tail <= 1000
     assert answer["frames a second"].startswith(f"{1000 / tail:.3g} held")
+
+
+def test_the_answers_of_all_candidates_come_before_any_detail() -> None:
+    other = Candidate(backend="openvino", device="cpu", variant="fp32")
+    results = (found(), msgspec.structs.replace(found(), candidate=other))
+    profiled = Profiled(results=results, reasons=("backend onnxruntime: sealed", "device cpu"))
+    with open_bundle(find_bundle("breast-ultrasound")) as bundle:
+        table = list(page.profile_rows(bundle, profiled, (7, 8)))
+    parts = [part for part, _, _ in table]
+    assert table[2] == ("bundle", "run as", "backend onnxruntime: sealed")
+    assert [what for part, what, _ in table if part == "answer"].count("measured") == 2
+    last_answer = len(parts) - 1 - parts[::-1].index("answer")
+    assert last_answer < parts.index("details") < parts.index("stages")
+    assert [value for part, _, value in table if part == "details"] == [
+        "onnxruntime int8, 1 thread",
+        "openvino fp32, 1 thread",
+    ]
+    assert [value[0] for part, _, value in table if part == "stored"] == ["7", "8"]
 
 
 def test_what_the_samples_cannot_state_is_a_number_of_calls() -> None:

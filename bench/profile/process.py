@@ -11,6 +11,7 @@ import sys
 import time
 import typing
 from collections.abc import Callable
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -140,8 +141,7 @@ class Worker:
             msgspec.Raw(msgspec.json.encode(asked)),
         )
         body = self._exchange(msgspec.json.encode(request), limit_s)
-        kind = typing.get_type_hints(function)["return"]
-        answer: R = msgspec.json.decode(body, type=kind)
+        answer: R = _decoder(function).decode(body)
         return answer
 
     def close(self) -> None:
@@ -227,6 +227,11 @@ class Worker:
             parts.append(part)
         line, _, self._rest = b"".join(parts).partition(b"\n")
         return line
+
+
+@cache
+def _decoder(function: Callable[..., Any]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(typing.get_type_hints(function)["return"])
 
 
 def _wait(descriptor: int, event: int, deadline: float) -> None:

@@ -30,6 +30,7 @@ import sys
 import threading
 import typing
 from collections.abc import Callable
+from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
@@ -45,14 +46,8 @@ _OURS = "medge.bench."
 
 def answer(loaded: Loaded, request: Request) -> msgspec.Raw:
     """Run the function that a request names; return what it returned, as JSON."""
-    module, _, name = request.function.partition(":")
-    if not module.startswith(_OURS):
-        raise ValueError("a worker runs functions of medge.bench only")
-    function: Callable[[Loaded, Any], object] = getattr(importlib.import_module(module), name)
-    kinds = typing.get_type_hints(function)
-    kinds.pop("return", None)
-    _, kind = kinds.values()
-    return _encoded(function(loaded, msgspec.json.decode(request.body, type=kind)))
+    function, decoder = _found(request.function)
+    return _encoded(function(loaded, decoder.decode(request.body)))
 
 
 def told(error: BaseException) -> Fault:
@@ -99,6 +94,19 @@ def _listen(requests: SimpleQueue[bytes]) -> None:
     for line in sys.stdin.buffer:
         requests.put(line)
     os._exit(0)
+
+
+@cache
+def _found(name: str) -> tuple[Callable[[Loaded, Any], object], msgspec.json.Decoder[Any]]:
+    """Import a function and learn what it takes; once, because turns are asked for by thousands."""
+    module, _, attribute = name.partition(":")
+    if not module.startswith(_OURS):
+        raise ValueError("a worker runs functions of medge.bench only")
+    function = getattr(importlib.import_module(module), attribute)
+    kinds = typing.get_type_hints(function)
+    kinds.pop("return", None)
+    _, kind = kinds.values()
+    return function, msgspec.json.Decoder(kind)
 
 
 def _encoded(body: object) -> msgspec.Raw:

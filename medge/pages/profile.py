@@ -55,14 +55,21 @@ def profile_object(
 
 
 def profile_rows(bundle: Bundle, profiled: Profiled, numbers: Sequence[int]) -> Iterator[Row]:
-    """Yield the rows of every candidate, then those that could not be measured."""
+    """Yield the answers of all candidates, their details, and who could not be measured."""
     manifest = bundle.manifest
     yield ("bundle", "name", f"{manifest.name} {manifest.version}")
     if manifest.demonstration:
         yield ("bundle", "warning", "demonstration model, not for clinical use")
+    for reason in profiled.reasons[:1]:
+        yield ("bundle", "run as", reason)
+    for result in profiled.results:
+        yield from answer(result)
     for number, result in zip(numbers, profiled.results, strict=True):
+        if len(profiled.results) > 1 and result.candidate is not None:
+            yield ("details", "of", spoken(result.candidate))
         for section in SECTIONS:
-            yield from section(result)
+            if section is not answer:
+                yield from section(result)
         yield ("stored", "result", f"{number} (`medge results show {number}`)")
     for failure in profiled.failures:
         fault = failure.fault

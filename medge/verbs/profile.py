@@ -44,6 +44,12 @@ QUICK_COLD_STARTS = 2
     metavar="S",
     help="Seconds of timed calls, of all candidates together. [default: 45]",
 )
+@click.option(
+    "--cold-starts",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="New processes of each candidate. [default: 5]",
+)
 @click.option("--quick", is_flag=True, help="A first look in some 15 s, which states less.")
 @click.option("--full", is_flag=True, help="Also tail, operations, load, pauses: 8 min and more.")
 @soak_options
@@ -62,6 +68,7 @@ def command(
     threads: int | None,
     candidates: tuple[str, ...],
     budget_s: float | None,
+    cold_starts: int | None,
     quick: bool,
     full: bool,
     soak: str | None,
@@ -91,6 +98,7 @@ def command(
     soaked = duty_of(soak, duty)
     asked_scenarios = scenarios_of(**scenarios)
     usual_s = QUICK_S if quick else BUDGET_NS / 1e9
+    usual_starts = QUICK_COLD_STARTS if quick else COLD_STARTS
     with open_bundle(find_bundle(bundle)) as opened:
         asked = ProfileRequest(
             choices=_choices(
@@ -104,7 +112,7 @@ def command(
             data=data,
             labels=labels,
             budget_ns=round(1e9 * (usual_s if budget_s is None else budget_s)),
-            cold_starts=QUICK_COLD_STARTS if quick else COLD_STARTS,
+            cold_starts=usual_starts if cold_starts is None else cold_starts,
             overhead=not quick,
             energy=not quick,
             sensors=not no_sensors,
