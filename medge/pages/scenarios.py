@@ -46,8 +46,10 @@ def deadline(result: Result) -> Iterator[Row]:
             )
             yield ("deadline", "arrival to decision", f"{told} ms")
         if found.first_ns:
-            value = f"{_ms(max(found.first_ns))} ms, the slowest of {len(found.first_ns)}"
-            yield ("deadline", "after unfreeze", f"{value} freezes of {found.freeze_ns / 1e9:g} s")
+            count = len(found.first_ns)
+            freezes = f"{count} freeze{'s' * (count > 1)}"
+            value = f"{_ms(max(found.first_ns))} ms, the slowest of {freezes}"
+            yield ("deadline", "after unfreeze", f"{value} of {found.freeze_ns / 1e9:g} s")
         yield ("deadline", "replayed", found.cine)
 
 
