@@ -12,6 +12,7 @@ import numpy as np
 from medge.bench.report.blocks import Draw
 from medge.bench.report.quantities import number
 from medge.bench.report.svg import COLOURS
+from medge.bench.stats import percentile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,18 +39,19 @@ def thinned(values: Sequence[float], most: int = MOST_POINTS) -> tuple[Any, Any]
 def distribution(samples_ns: Sequence[int], marks: Sequence[tuple[str, int]]) -> Draw:
     """Draw a histogram of latencies, with lines at percentiles.
 
-    What lies beyond 1.5 times the last mark is counted in words at the right, so that one late call
-    does not press all others together.
+    What lies 15 % beyond p99 is counted in words at the right, so that one late call does not press
+    all others together.
     """
 
     def draw(canvas: Canvas, narrow: bool) -> None:
         times = np.asarray(samples_ns) * MS
-        far = max(mark for _, mark in marks) * MS * 1.15
+        far = percentile(samples_ns, 0.99) * MS * 1.15
         shown = times[times <= far]
         axes = canvas.subplots()
         axes.hist(shown, bins=30 if narrow else 60, color=COLOURS["soft"], linewidth=0)
         axes.set_xlabel("latency, ms")
         axes.set_ylabel("calls")
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="x", visible=False)
         top = axes.get_ylim()[1]
         axes.set_ylim(0, top * 1.25)
