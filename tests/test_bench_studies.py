@@ -21,7 +21,7 @@ from medge.bench.matrix.ended import end_text
 from medge.bench.matrix.network_graphs import Graph, keep_graph, kept_graph
 from medge.bench.matrix.network_times import kept_time, time_network
 from medge.bench.matrix.network_worker import Task, Told, run
-from medge.bench.matrix.review import Review, StudyRow, review, study_row
+from medge.bench.matrix.review import Review, StudyRow, Summary, review, study_row
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.bench.stats import percentile
 from medge.errors import GateError, InputError, UsageError
@@ -97,6 +97,8 @@ def test_a_study_is_measured_beside_what_is_estimated_for_its_card_and_not_again
         assert (time.peak_rss_bytes or 0) > 10e6
     plan = found.estimates["resnet18", "nvidia-tesla-k80"]
     assert plan.latency is not None or plan.reason
+    assert found.summary == Summary(sized=2, measured=2, on_gpu=1, told=1)
+    assert Review(found.rows).summary == Summary(sized=2, measured=0, on_gpu=1, told=0)
     assert review(both, counted(made), limit_s=60, resume=True).times == found.times
     assert made == ["resnet18"]
 

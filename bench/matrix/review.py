@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from medge.bench.matrix.network_graphs import MakeGraph, keep_graph, kept_graph
 from medge.bench.matrix.network_times import RUNTIMES, NetworkTime, kept_time, time_network
@@ -55,6 +56,21 @@ class StudyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """How much of the review has a figure, counted in studies.
+
+    ``sized`` name a network whose layers are certain, ``measured`` of them have a time on every
+    runtime here; ``on_gpu`` of the sized name a GPU, ``told`` of those have an estimate or the
+    estimator's reason for none.
+    """
+
+    sized: int
+    measured: int
+    on_gpu: int
+    told: int
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """Every study, what its networks took here, and what is estimated for its hardware.
 
@@ -72,6 +88,26 @@ class Review:
     times: Mapping[tuple[str, str], NetworkTime] = field(default_factory=dict)
     missing: Mapping[tuple[str, str], str] = field(default_factory=dict)
     estimates: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> Summary:
+        """Count what has a figure."""
+        sized = [row for row in self.rows if row.sized]
+        on_gpu = [row for row in sized if row.study.gpus]
+        return Summary(
+            sized=len(sized),
+            measured=sum(all(map(self._is_timed, row.networks)) for row in sized),
+            on_gpu=len(on_gpu),
+            told=sum(all(map(self._is_told, product(row.networks, row.devices))) for row in on_gpu),
+        )
+
+    def _is_timed(self, network: Network) -> bool:
+        found = [self.times.get((network.id, runtime)) for runtime in RUNTIMES]
+        return all(time is not None and time.measurement is not None for time in found)
+
+    def _is_told(self, pair: tuple[Network, str]) -> bool:
+        each = self.estimates.get((pair[0].id, pair[1]))
+        return each is not None and (each.latency is not None or bool(each.reason))
 
 
 Progress = Callable[[str, float], None]

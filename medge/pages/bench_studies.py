@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from medge.bench.matrix.network_times import RUNTIMES, NetworkTime, procedure
-from medge.bench.matrix.review import Part, Review, StudyRow
+from medge.bench.matrix.review import Part, Review, StudyRow, Summary
 from medge.bench.stats import Interval, median_interval, percentile
 from medge.console import rows_text
 from medge.pages.estimate import terminal_width
@@ -49,6 +50,7 @@ def review_object(found: Review) -> dict[str, Any]:
         "device": msgspec.to_builtins(describe()),
         "procedure": msgspec.to_builtins(procedure()),
         "weights": "untrained",
+        "summary": dataclasses.asdict(found.summary),
         "studies": [
             {
                 "ref": row.study.ref,
@@ -162,6 +164,7 @@ def page_text(found: Review, form: str, *, terminal: bool) -> str:
         f"{len(found.rows)} studies of the review beside this machine.",
         MEASURED,
         ESTIMATED,
+        _counted(found.summary),
         f"Machine: {machine}; {', '.join(versions) or 'no runtime was timed'}{_when(found)}.",
     ]
     if form == "md":
@@ -169,6 +172,14 @@ def page_text(found: Review, form: str, *, terminal: bool) -> str:
         lines.append(f"Source of the studies: {CITATION}.")
     table = rows_text(form, COLUMNS, table_rows(found), terminal=terminal)
     return "\n\n".join([_paragraphs(lines, form), table.rstrip("\n"), _notes(found, form)]) + "\n"
+
+
+def _counted(summary: Summary) -> str:
+    return (
+        f"Of {summary.sized} that name a network with its size, {summary.measured} are measured on "
+        f"both runtimes; of {summary.on_gpu} of these with a named GPU, {summary.told} have an "
+        "estimate or the reason for none."
+    )
 
 
 def _when(found: Review) -> str:
