@@ -47,6 +47,15 @@ NOISES: dict[str, Noise] = {
 }
 
 
+CASES = [
+    *(pytest.param(noise, True, id=f"{name}, rounds shared") for name, noise in NOISES.items()),
+    *(
+        pytest.param(NOISES[name], False, id=f"{name}, two sessions")
+        for name in ("AR(1), r = 0.9", "bursts")
+    ),
+]
+
+
 def taken(logs: Series, times: float = 1.0) -> Measurement:
     samples = np.rint(5e6 * times * np.exp(logs)).astype(int)
     return Measurement("infer", tuple(samples.tolist()), PROCEDURE)
@@ -59,8 +68,7 @@ def pair(noise: Noise, seed: int, count: int, *, shared: bool) -> tuple[Series, 
     return together + part * noise(draw, count), together + part * noise(draw, count)
 
 
-@pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("noise", NOISES.values(), ids=list(NOISES))
+@pytest.mark.parametrize(("noise", "paired"), CASES)
 def test_a_against_a_cannot_be_told_in_95_of_100(noise: Noise, paired: bool) -> None:
     wrong = 0
     for seed in range(100):
@@ -70,8 +78,7 @@ def test_a_against_a_cannot_be_told_in_95_of_100(noise: Noise, paired: bool) -> 
     assert wrong <= 5
 
 
-@pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("noise", NOISES.values(), ids=list(NOISES))
+@pytest.mark.parametrize(("noise", "paired"), CASES)
 def test_a_planted_slow_down_of_5_percent_is_found_in_17_of_20(noise: Noise, paired: bool) -> None:
     found = 0
     for seed in range(20):
@@ -106,8 +113,8 @@ def test_too_few_samples_say_how_many_are_missing_and_bound_nothing() -> None:
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     """The percentile's true ratio is 1.05 for every percentile, both sides scaled noise."""
     missed = 0
-    for seed in range(200):
-        a, b = pair(NOISES["independent"], seed, 1000, shared=False)
+    for seed in range(150):
+        a, b = pair(NOISES["independent"], seed, 500, shared=False)
         found = compare_measurements(
             taken(a), taken(b, 1.05), session_ratio=0.0, percentiles=(0.5, 0.9), level=0.1
         )
@@ -115,7 +122,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
             assert effect.low is not None
             assert effect.high is not None
             missed += not effect.low <= 0.05 <= effect.high
-    assert missed <= 30  # of 400 at 95 %: 20 are expected
+    assert missed <= 24  # of 300 at 95 %: 15 are expected
 
 
 @pytest.mark.parametrize("paired", [True, False])
