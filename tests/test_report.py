@@ -21,13 +21,13 @@ from medge.bench.exchange import encode
 from medge.bench.measure import Measurement
 from medge.bench.procedure import Procedure
 from medge.bench.report.answers import answers
-from medge.bench.report.blocks import Document, Quiet, Table
+from medge.bench.report.blocks import Document, Paragraph, Quiet, Table
 from medge.bench.report.contents import report
 from medge.bench.report.gather import gather
 from medge.bench.report.html import html
 from medge.bench.report.subject import BundleFacts
 from medge.bench.report.svg import COLOURS
-from medge.bench.sections import Absent, Cell, Evidence, Golden, Sections
+from medge.bench.sections import Absent, Cell, Energy, Evidence, Golden, Sections
 from medge.bench.store import Store
 from medge.cli import cli
 from medge.engine.bundle import find_bundle, open_bundle
@@ -179,6 +179,32 @@ def test_every_command_that_a_report_names_can_be_typed() -> None:
         assert found is not None, command
         options = {name for each in found.params for name in each.opts}
         assert {word for word in words if word.startswith("-")} <= options, command
+
+
+def test_energy_is_told_with_its_rails_and_interval_where_a_sensor_gave_it() -> None:
+    energy = Energy(
+        source="RAPL", rails=("package-0",), pictures=900, seconds=30.0, idle_w=4.0, busy_w=11.0,
+        raw_mj=61.0, raw_low_mj=60.0, raw_high_mj=62.0, net_mj=39.0, net_low_mj=38.0,
+        net_high_mj=40.5,
+    )  # fmt: skip
+    document = report(subject(profiled(1, 9.0, energy=energy)))
+    row = next(r for t in tables(document) if "Energy of one picture" in t.caption for r in t.rows)
+    assert row[1:] == ("39.0", "38.0 to 40.5", "61.0", "4.00", "11.0", "package-0; RAPL")
+    assert "39.0 mJ" in cells(document)
+
+
+def test_a_soak_that_bounds_nothing_says_so() -> None:
+    whole = profiled(1, 9.0).sections.soak
+    short = msgspec.structs.replace(
+        whole, ratio=None, low=None, high=None, interrupted=True, minutes=whole.minutes[:1],
+        throttle_s=Absent(reason="no sensor tells it"),
+    )  # fmt: skip
+    document = report(subject(profiled(1, 9.0, soak=short)))
+    heat = next(section for section in document.sections if section.name == "energy")
+    told = next(b.text for b in heat.blocks if isinstance(b, Paragraph))
+    assert "It was ended before its time." in told
+    assert "no sensor tells it" in told
+    assert "times the first's" not in told
 
 
 def test_a_doubt_of_many_stages_is_one_row() -> None:

@@ -44,6 +44,8 @@ def distribution(samples_ns: Sequence[int], marks: Sequence[tuple[str, int]]) ->
     """
 
     def draw(canvas: Canvas, narrow: bool) -> None:
+        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - as svg.py: only pages draw
+
         times = np.asarray(samples_ns) * MS
         far = percentile(samples_ns, 0.99) * MS * 1.15
         shown = times[times <= far]
@@ -51,7 +53,7 @@ def distribution(samples_ns: Sequence[int], marks: Sequence[tuple[str, int]]) ->
         axes.hist(shown, bins=30 if narrow else 60, color=COLOURS["soft"], linewidth=0)
         axes.set_xlabel("latency, ms")
         axes.set_ylabel("calls")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(axis="x", visible=False)
         top = axes.get_ylim()[1]
         axes.set_ylim(0, top * 1.25)
