@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from medge.bench.profile.loaded import Load
 from medge.bench.profile.process import Worker
 from medge.bench.scenario.loadgen import (
+    Gauge,
     Mode,
     Pictures,
     Run,
@@ -60,7 +61,7 @@ def asked(folder: Path, scenario: Scenario, mode: Mode = "PerformanceOnly", **ch
         mode=mode,
         folder=os.fsencode(folder),
         pictures=SHORT,
-        expected_ns=200_000,
+        expected_ns=2_000,  # queries enough for any machine
         qps=60.0,
         min_duration_ms=150,
         min_queries=10,
@@ -277,7 +278,7 @@ def test_logs_are_never_written_over(worker: Worker, tmp_path: Path) -> None:
 
 
 def test_what_loadgen_is_told_to_expect_was_measured(worker: Worker) -> None:
-    found = worker.ask(gauge, SHORT)
+    found = worker.ask(gauge, Gauge(pictures=SHORT, time_ns=20_000_000))
     assert 0 < found.one_ns <= found.one_p99_ns
     assert found.pictures_per_s > 0
 

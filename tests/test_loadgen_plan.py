@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from medge.bench.profile.process import Worker
-from medge.bench.scenario.loadgen import Gauged, Pictures, Run
+from medge.bench.scenario.loadgen import Gauge, Gauged, Run
 from medge.bench.scenario.loadgen_plan import TOO_EARLY, Request, loadgen_runs
 from medge.bench.sections import LoadgenRun
 
@@ -31,9 +31,9 @@ class Network:
         self.one_ns, self.one_p99_ns = 10 * MS, 7 * MS
         self.asked: list[Run] = []
 
-    def ask(self, _function: Callable[..., Any], asked: Pictures | Run, limit_s: float) -> Any:
+    def ask(self, _function: Callable[..., Any], asked: Gauge | Run, limit_s: float) -> Any:
         assert limit_s > 100
-        if isinstance(asked, Pictures):
+        if isinstance(asked, Gauge):
             return Gauged(
                 one_ns=self.one_ns,
                 one_p99_ns=self.one_p99_ns,

@@ -55,6 +55,13 @@ class Pictures(Struct, frozen=True, kw_only=True):
     wanted: Positive = PICTURES
 
 
+class Gauge(Struct, frozen=True, kw_only=True):
+    """How long to time each kind of query, and on what."""
+
+    pictures: Pictures
+    time_ns: Positive = GAUGE_NS
+
+
 class Gauged(Struct, frozen=True, kw_only=True):
     """What LoadGen wants to know before it makes its queries; nothing of it is a result.
 
@@ -99,14 +106,14 @@ class Run(Struct, frozen=True, kw_only=True):
     answers: bytes | None = None
 
 
-def gauge(loaded: Loaded, asked: Pictures) -> Gauged:
+def gauge(loaded: Loaded, asked: Gauge) -> Gauged:
     """Time some queries without LoadGen, so that it can be told what to expect."""
-    samples = samples_of(loaded, asked.files, asked.wanted)
+    samples = samples_of(loaded, asked.pictures.files, asked.pictures.wanted)
     system = System(loaded, samples, complete=_nothing, response=_nothing)
-    one_ns = _times_ns(system, samples, 1)
-    eight_ns = _times_ns(system, samples, 8)
+    one_ns = _times_ns(system, samples, 1, asked.time_ns)
+    eight_ns = _times_ns(system, samples, 8, asked.time_ns)
     system.start()
-    count = max(8, GAUGE_NS // percentile(one_ns, 0.5))
+    count = max(8, asked.time_ns // percentile(one_ns, 0.5))
     start = time.perf_counter_ns()
     system.enqueue(range(count), [picture % len(samples) for picture in range(count)])
     system.stop()
@@ -204,11 +211,7 @@ def settings_of(library: Any, asked: Run, pictures: int) -> tuple[Any, tuple[str
 
 
 def _start(library: Any, system: System, settings: Any, asked: Run) -> None:
-    """Run LoadGen to its end.
-
-    What the network raises while LoadGen waits for it unwinds LoadGen too; the process is then
-    good for nothing but to end, which workers do.
-    """
+    """Run LoadGen to its end, and raise then what stopped the network."""
     folder = Path(os.fsdecode(asked.folder))
     audit = folder / "audit.config"
     if asked.mode in AUDIT_CONFIGS:
@@ -279,11 +282,11 @@ def _accuracy(
     )
 
 
-def _times_ns(system: System, samples: Samples, pictures: int) -> list[int]:
+def _times_ns(system: System, samples: Samples, pictures: int, time_ns: int) -> list[int]:
     """Return the times of queries of so many pictures, after some that are not counted."""
     taken: list[int] = []
     begin = time.perf_counter_ns()
-    while len(taken) < 2 * GAUGE_CALLS or time.perf_counter_ns() - begin < GAUGE_NS:
+    while len(taken) < 2 * GAUGE_CALLS or time.perf_counter_ns() - begin < time_ns:
         first = len(taken)
         asked = [(first + each) % len(samples) for each in range(pictures)]
         start = time.perf_counter_ns()

@@ -33,7 +33,9 @@ class System:
     pictures, streams
         How many there are.
     fault
-        What stopped the network. Later queries are answered with nothing, and ``issue`` raises.
+        What stopped the network. Every later query is answered with nothing and at once, so that
+        LoadGen comes to its end: an exception must not pass through it, for it runs threads on
+        what would be torn down.
     """
 
     def __init__(
@@ -55,12 +57,10 @@ class System:
 
     def issue(self, ids: Sequence[int], pictures: Sequence[int]) -> None:
         """Answer before this returns, in the first stream."""
-        self.answer(ids, pictures, 0)
+        self._answer_all(ids, pictures, 0)
 
     def enqueue(self, ids: Sequence[int], pictures: Sequence[int]) -> None:
-        """Leave the query to the streams; what stopped one of them is raised here."""
-        if self.fault is not None:
-            raise self.fault
+        """Leave the query to the streams."""
         batch = self._batch
         for first in range(0, len(ids), batch):
             self._queue.put((ids[first : first + batch], pictures[first : first + batch]))
@@ -130,7 +130,7 @@ class System:
                 return
 
     def _answer_all(self, ids: Sequence[int], pictures: Sequence[int], stream: int) -> None:
-        """Answer; once the network has failed, with nothing, so that LoadGen comes to an end."""
+        """Answer; once the network has failed, with nothing."""
         batch = self._batch
         for first in range(0, len(ids), batch):
             some = ids[first : first + batch]
@@ -138,7 +138,7 @@ class System:
             if self.fault is None:
                 try:
                     answer = self._run(pictures[first : first + batch], stream)
-                except BaseException as error:  # raised again on LoadGen's side
+                except BaseException as error:  # raised again when LoadGen is done
                     self.fault = error
             if answer is None:
                 self._complete([self._response(each, 0, 0) for each in some])
