@@ -31,6 +31,7 @@ from medge.engine.sealed import Candidate
 from medge.errors import BackendError
 from medge.pages.profile_full import FULL_SECTIONS, layers, load, pauses, tail
 from medge.profiles.device import describe, identity
+from medge.profiles.sensors import Sampler
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -57,8 +58,22 @@ def full_profile(folder: Path, *, more: bool = True) -> Profiled:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_full_profile_has_tail_operations_load_and_pauses(tmp_path: Path) -> None:
+def test_a_full_profile_has_tail_operations_load_and_pauses_without_sensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    ask = Worker.ask
+
+    def logged(self: Worker, function: object, *rest: object, **named: object) -> object:
+        if function is full.paused:
+            log.append("pauses")
+        return ask(self, function, *rest, **named)  # type: ignore[arg-type, type-var]
+
+    monkeypatch.setattr(Worker, "ask", logged)
+    for name in ("pause", "resume"):
+        monkeypatch.setattr(Sampler, name, lambda _, name=name: log.append(name))
     (result,) = full_profile(tmp_path).results
+    assert log == ["pause", "pauses", "resume"]
     sections = result.sections
     assert sections is not None
     assert isinstance(sections.layers, Layers)
@@ -87,7 +102,7 @@ def test_a_step_whose_process_dies_says_so_and_the_others_go_on(
     ask = Worker.ask
 
     def dying(self: Worker, function: object, body: object, limit_s: float = 60.0) -> object:
-        if function in (full.swept, full.watched):
+        if function in (full.swept, full.watched, full.paused):
             raise BackendError("worker-crash", "The process that measures crashed.")
         return ask(self, function, body, limit_s)  # type: ignore[arg-type, type-var]
 
@@ -97,7 +112,10 @@ def test_a_step_whose_process_dies_says_so_and_the_others_go_on(
     assert result.sections.layers == Absent(reason="The process that measures crashed.")
     (point,) = result.sections.sweep
     assert (point.pictures_per_s, point.reason) == (None, "The process that measures crashed.")
-    assert result.sections.idle_gaps
+    assert result.sections.idle_gaps == ()
+    said = "no pauses: The process that measures crashed."
+    assert said in result.sections.evidence.deviations
+    assert {taken.stage for taken in result.measurements} >= {"infer", "infer-tail"}
 
 
 def test_quick_and_full_exclude_each_other(typed: Typed) -> None:

@@ -104,16 +104,28 @@ def load(run: Run) -> None:
 
 
 def pauses(run: Run) -> None:
-    """Map the calls after pauses, one candidate after the other: others would wake the device."""
+    """Map the calls after pauses, one candidate after the other: others would wake the device.
+
+    So would a sensor that is read; none is.
+    """
+    seconds = gaps.BUDGET_NS / 1e9
 
     def step(subject: Subject) -> None:
-        seconds = gaps.BUDGET_NS / 1e9
         run.told(f"pauses of up to a minute, for {seconds:g} s: {spoken(subject.candidate)}")
-        limit_s = seconds + SPARE_S
-        subject.idle_gaps = subject.worker.ask(paused, Budget(gaps.BUDGET_NS), limit_s)
+        try:
+            with _another(run, subject) as worker:
+                asked = Budget(gaps.BUDGET_NS)
+                subject.idle_gaps = worker.ask(paused, asked, seconds + SPARE_S)
+        except MedgeError as error:
+            subject.deviations.append(f"no pauses: {error.message}")
 
-    if run.request.full:
+    if not run.request.full:
+        return
+    run.sampler.pause()
+    try:
         run.each(step)
+    finally:
+        run.sampler.resume()
 
 
 def tail(run: Run) -> None:
