@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from medge.bench.report import plots
+from medge.bench.report.answers import NOT_STATED
 from medge.bench.report.blocks import Block, Figure, Paragraph, Quiet, Section, Table, table
 from medge.bench.report.quantities import count, milliseconds, number, size
 from medge.bench.report.subject import Entry, Subject
 from medge.bench.sections import Absent, Energy, LoadPoint, Memory, Soak
-from medge.bench.stats import percentile
+from medge.bench.stats import percentile, percentile_interval
 
 NONE = "\N{EM DASH}"
 
@@ -61,20 +62,30 @@ def _curve(points: Sequence[LoadPoint]) -> Iterator[Block]:
 
 
 def _sweep(points: Sequence[LoadPoint]) -> Table:
-    rows = []
-    for point in points:
-        taken = point.measurement
-        told = (point.reason or NONE, NONE, NONE)
-        if taken is not None and taken.samples_ns:
-            middle, late = (percentile(taken.samples_ns, p) for p in (0.5, 0.99))
-            rate = NONE if point.pictures_per_s is None else number(point.pictures_per_s)
-            told = (rate, milliseconds(middle), milliseconds(late))
-        rows.append((str(point.batch), str(point.streams), str(point.threads), *told))
+    rows = [
+        (str(point.batch), str(point.streams), str(point.threads), *_point(point))
+        for point in points
+    ]
     return table(
         "Batches and streams, measured; latency is of one call, all its pictures together",
-        "batch | >streams | >threads | >pictures/s | >p50 | >p99",
+        "batch | >streams | >threads | >pictures/s | >p50 | >p99 | note",
         rows,
     )
+
+
+def _point(point: LoadPoint) -> tuple[str, str, str, str]:
+    taken = point.measurement
+    if taken is None or not taken.samples_ns:
+        return NONE, NONE, NONE, point.reason or ""
+    rate = NONE if point.pictures_per_s is None else number(point.pictures_per_s)
+    middle, late = (_stated(taken.samples_ns, p) for p in (0.5, 0.99))
+    return rate, middle, late, point.reason or ""
+
+
+def _stated(samples_ns: Sequence[int], p: float) -> str:
+    if p != 0.5 and percentile_interval(samples_ns, p) is None:
+        return NOT_STATED
+    return milliseconds(percentile(samples_ns, p))
 
 
 def memory(subject: Subject) -> Section:
