@@ -20,7 +20,8 @@ MAY_IMPORT = {  # folder -> what it may import of medge besides itself, errors a
     "bench": {"engine", "profiles"},
     "medge": {"engine", "exporters", "bench", "profiles"},
 }
-HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "nncf", "scipy", "pydicom", "PIL", "rich"}
+HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "nncf", "scipy", "matplotlib", "pydicom"}
+HEAVY |= {"PIL", "rich"}
 
 
 def files_of(folder: str) -> Iterator[Path]:
