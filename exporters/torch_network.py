@@ -152,6 +152,8 @@ def settle(network: torch.nn.Module, batch: torch.Tensor) -> None:
     1e-12 in EfficientNet-B0: nothing to measure rounding or speed with.
     """
     norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

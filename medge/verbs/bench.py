@@ -33,7 +33,12 @@ MOST_BATCH, MOST_STREAMS = 4096, 1024
     metavar="NAME",
     help="cpu, cpu:0-3 (these CPUs), GPU.0, all; may be repeated. Default: cpu.",
 )
-@click.option("--price-per-hour", type=click.FloatRange(0, min_open=True), metavar="X")
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Of this device, in any currency: adds the cost of a million pictures.",
+)
 @click.option("--data", type=EXISTING, metavar="DIR", help="Judge decisions on these images.")
 @click.option("--labels", type=EXISTING, metavar="FILE", help="CSV: file, output, subgroups.")
 @click.option(
