@@ -30,9 +30,10 @@ _NO_KERNEL = re.compile(r"implementation for (\w{1,64})\((\d{1,3})\)")
 class OnnxRuntime:
     """Runs the graph with ``CPUExecutionProvider``; outputs are written into arrays kept here.
 
-    The first call of all is watched by the runtime's profiler, which tells what runs in which
-    precision; it is off from then on. Streams with one thread each share a session and its weights;
-    with more threads each has its own, because a session's threads serve one call at a time.
+    One call is watched by the runtime's profiler, which tells what runs in which precision: the
+    first of all where a session has one thread, else one in a session of its own. Streams with one
+    thread each share a session and its weights; with more threads each has its own, because a
+    session's threads serve one call at a time.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("onnxruntime>=1.17",)
@@ -66,19 +67,20 @@ class OnnxRuntime:
             )
         self._library.set_default_logger_severity(FATAL)
         self._options = options
-        self._session = first = self._built_and_kept(model, engine) or self._open(model, engine)
-        self.batch = agreed_batch(
-            [_found(node) for node in first.get_inputs()],
-            [_found(node) for node in first.get_outputs()],
-            options,
-        )
-        alone = options.threads // options.streams > 1
+        several = options.threads // options.streams > 1
+        apart = several and not options.watched
+        if apart:
+            self._look(model, engine)
+        watched = not apart
+        first = self._built_and_kept(model, engine, watched=watched)
+        self._session = first = first or self._open(model, engine, watched=watched)
+        self.batch = self._agreed_batch(first)
         sessions = [first] + [
-            self._open(model, engine, watched=False) if alone else first
+            self._open(model, engine, watched=False) if several else first
             for _ in range(options.streams - 1)
         ]
         self._streams = [_Stream(self._library, session, options) for session in sessions]
-        if not options.watched:
+        if not options.watched and not apart:
             self._streams[0].run = self._watched_run
 
     def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:
@@ -100,13 +102,7 @@ class OnnxRuntime:
     def placement(self) -> Placement:
         """See Backend.placement."""
         if self._profile is None:
-            self.infer(
-                {
-                    port.name: np.zeros((self.batch or 1, *port.shape), port.dtype)
-                    for port in self._options.inputs
-                }
-            )
-            self._stop_profile()
+            self._run_once()
         return placement_of(self._profile or b"", PROVIDER)
 
     def timed_nodes(self) -> tuple[TimedNode, ...]:
@@ -128,8 +124,41 @@ class OnnxRuntime:
         self._session = None
         self._engine = None
 
+    def _look(self, model: bytes, engine: bytes | None) -> None:
+        """Watch one run of a session that is closed again.
+
+        A session of several threads that was ever profiled grows by some 260 bytes a call from then
+        on, 28 MB an hour at 30 frames a second (onnxruntime 1.31.1; docs/decisions/placement.md).
+        """
+        self._session = session = self._open(model, engine, watched=True)
+        self.batch = self._agreed_batch(session)
+        self._streams = [_Stream(self._library, session, self._options)]
+        try:
+            self._run_once()
+        finally:
+            self._streams, self._session = [], None
+
+    def _run_once(self) -> None:
+        """Run on nothing, under the profiler, and end it."""
+        try:
+            self.infer(
+                {
+                    port.name: np.zeros((self.batch or 1, *port.shape), port.dtype)
+                    for port in self._options.inputs
+                }
+            )
+        finally:
+            self._stop_profile()
+
+    def _agreed_batch(self, session: onnxruntime.InferenceSession) -> int | None:
+        return agreed_batch(
+            [_found(node) for node in session.get_inputs()],
+            [_found(node) for node in session.get_outputs()],
+            self._options,
+        )
+
     def _built_and_kept(
-        self, model: bytes, engine: bytes | None
+        self, model: bytes, engine: bytes | None, *, watched: bool
     ) -> onnxruntime.InferenceSession | None:
         """Build so that the optimised graph is left; None where it cannot be, or is not asked for.
 
@@ -140,7 +169,7 @@ class OnnxRuntime:
         try:
             with private_folder(in_memory=False) as folder:
                 kept = folder / "optimised.onnx"
-                session = self._open(model, None, kept=kept)
+                session = self._open(model, None, watched=watched, kept=kept)
                 self._engine = kept.read_bytes()
                 return session
         except (OSError, BundleError):
@@ -151,10 +180,10 @@ class OnnxRuntime:
         model: bytes,
         engine: bytes | None,
         *,
-        watched: bool = True,
+        watched: bool,
         kept: Path | None = None,
     ) -> onnxruntime.InferenceSession:
-        """Make a session; the first one is watched."""
+        """Make a session, one that is watched or not."""
         onnxruntime = self._library
         options = _session_options(onnxruntime, self._options)
         if engine is not None:
