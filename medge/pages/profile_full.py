@@ -22,6 +22,9 @@ PERCENTILES = (0.5, 0.99, 0.999)
 MOST_SHOWN = 12  # operations; JSON has all
 CALLS_SHOWN = (0, 1, 2, 9)
 NAME_WIDTH = 24
+NO_BIASES = (
+    "/WithoutBiases"  # what OpenVINO adds to a convolution's name, whatever it is fused with
+)
 
 
 def tail(result: Result) -> Iterator[Row]:
@@ -144,6 +147,7 @@ def _ordinal(number: int) -> str:
 
 def _short(name: str) -> str:
     """Keep both ends of a long name: they tell block and operation."""
+    name = name.removesuffix(NO_BIASES)
     half = (NAME_WIDTH - 1) // 2
     return name if len(name) <= NAME_WIDTH else f"{name[:half]}…{name[-half:]}"
 
