@@ -32,7 +32,7 @@ class Document(
     blanks, so that a document may be indented and is still the same.
     """
 
-    schema_: Literal["medge.result/1"] = SCHEMA
+    schema_: Literal["medge.result/1"] = "medge.result/1"
     sha256: Sha256
     result: Result
 

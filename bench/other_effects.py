@@ -105,8 +105,8 @@ def _misses(found: tuple[object, ...], confidence: float) -> Told:
         case (Deadline() as a, Deadline() as b):
             if (a.fps, a.deadline_ns, a.queue) != (b.fps, b.deadline_ns, b.queue):
                 return "misses: A and B were held to other deadlines"
-            counts = ((one.late + one.dropped, len(one.latency_ns)) for one in (a, b))
-            return rate_effect("misses", *counts, confidence)
+            of_a, of_b = ((one.late + one.dropped, len(one.latency_ns)) for one in (a, b))
+            return rate_effect("misses", of_a, of_b, confidence)
     return _why_not("misses", found)
 
 

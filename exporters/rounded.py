@@ -76,4 +76,4 @@ def _rounded(name: str, made: str) -> Iterator[onnx.NodeProto]:
 def _casts_to(node: onnx.NodeProto) -> int | None:
     if node.op_type != "Cast":
         return None
-    return next(attribute.i for attribute in node.attribute if attribute.name == "to")
+    return int(next(attribute.i for attribute in node.attribute if attribute.name == "to"))

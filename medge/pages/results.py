@@ -77,9 +77,10 @@ def line_of(number: int, result: Read, here: str) -> Line:
     """Return what a list says of a result; ``here`` is this machine's identity."""
     if isinstance(result, StorageError):
         return Line(result=number, rule=result.rule)
-    ran, taken = result.candidate, _first(result)
-    doubts = {} if result.sections is None else result.sections.doubts
+    ran, taken, sections = result.candidate, _first(result), result.sections
+    doubts = {} if sections is None else sections.doubts
     names = dict.fromkeys(doubt.name for found in doubts.values() for doubt in found)
+    cell = None if sections is None else sections.cell
     return Line(
         result=number,
         taken=result.taken,
@@ -87,13 +88,13 @@ def line_of(number: int, result: Read, here: str) -> Line:
         bundle_sha256=result.bundle_sha256,
         device=result.device.name,
         here=result.device_identity == here,
-        backend=ran and ran.backend,
-        precision=ran and precision_name(ran),
-        threads=ran and ran.threads,
-        streams=ran and ran.streams,
-        batch=ran and ran.batch,
+        backend=None if ran is None else ran.backend,
+        precision=None if ran is None else precision_name(ran),
+        threads=None if ran is None else ran.threads,
+        streams=None if ran is None else ran.streams,
+        batch=None if ran is None else ran.batch,
         doubts=tuple(names),
-        rule=result.sections and result.sections.cell and result.sections.cell.rule,
+        rule=None if cell is None else cell.rule,
         **({} if taken is None else _times(taken)),
     )
 
