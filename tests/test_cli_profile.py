@@ -135,6 +135,8 @@ def test_ctrl_c_ends_every_process_and_stores_nothing(bundle: Path, tmp_path: Pa
         env={**os.environ, "MEDGE_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell that starts the tests in the background lets them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     until = time.monotonic() + 60.0
     found: list[psutil.Process] = []
