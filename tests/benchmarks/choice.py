@@ -59,6 +59,7 @@ def main() -> None:
     options = asked.parse_args()
     compare = {"sweep": sweep, "defaults": defaults, "benchmark-app": benchmark_app}
     found = []
+    runtimes(None)  # imported once, whether somebody searches or sweeps
     with tempfile.TemporaryDirectory() as home:
         os.environ["MEDGE_HOME"] = home
         for name in options.bundles:
