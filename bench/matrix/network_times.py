@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from medge.bench.fresh_process import answer_of
 from medge.bench.matrix.ended import end_text
 from medge.bench.matrix.network_graphs import Graph
 from medge.bench.matrix.network_worker import Task, Told
@@ -134,31 +133,22 @@ def time_network(network: Network, graph: Graph, runtime: str, limit_s: float) -
 
 def _told(task: Task, limit_s: float) -> Told:
     """Run the worker; whatever happens to it becomes an answer."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "medge.bench.matrix.network_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # a runtime's own words are no part of the answer
-        cwd="/",  # so that no module of the user's folder is imported
-        start_new_session=True,
-    )
     try:
-        said, _ = process.communicate(msgspec.json.encode(task), timeout=limit_s)
-    except subprocess.TimeoutExpired:
+        said, code = answer_of(
+            "medge.bench.matrix.network_worker", msgspec.json.encode(task), limit_s
+        )
+    except TimeoutError:
         return Told(
             rule="time-limit",
             message=f"It was not done after {limit_s:g} s. Allow it more: --time-limit.",
         )
-    finally:  # Ctrl-C must not leave it running
-        process.kill()
-        process.communicate()
     lines = said.splitlines()
-    if process.returncode == 0 and lines:
+    if code == 0 and lines:
         try:
             return msgspec.json.decode(lines[-1], type=Told)
         except msgspec.DecodeError:
             pass
-    return Told(rule="crash", message=end_text(process.returncode))
+    return Told(rule="crash", message=end_text(code))
 
 
 def _path(network: Network, runtime: str) -> Path:

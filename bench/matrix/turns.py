@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from medge.bench.entrants import Call
+from medge.bench.measure import collector_held_off
 from medge.bench.procedure import WarmUp
 from medge.bench.profile.loaded import Loaded
 from medge.bench.profile.resident import peak_rss_bytes
@@ -69,7 +68,7 @@ def warm(loaded: Loaded, rule: WarmUp) -> Warmed:
     """Call until two windows of waves in a row are alike, or a limit of the rule is reached."""
     waves = array("q")
     until_ns = time.perf_counter_ns() + rule.max_ns
-    with _collector_held_off():
+    with collector_held_off():
         while not settled(waves, rule):
             late = time.perf_counter_ns() >= until_ns
             if len(waves) >= rule.max_calls or (late and len(waves) >= MIN_WARM_CALLS):
@@ -82,7 +81,7 @@ def warm(loaded: Loaded, rule: WarmUp) -> Warmed:
 
 def turn(loaded: Loaded, asked: Turn) -> Taken:
     """Make the timed calls of one turn."""
-    with _collector_held_off():
+    with collector_held_off():
         if asked.lead_in:
             loaded.built.run(asked.lead_in)
         begin_ns = time.perf_counter_ns()
@@ -96,7 +95,7 @@ def during(loaded: Loaded, asked: Span) -> Taken:
     wait_s = (asked.begin_ns - time.perf_counter_ns()) / 1e9
     if wait_s > 0:
         time.sleep(wait_s)
-    with _collector_held_off():
+    with collector_held_off():
         begin_ns = time.perf_counter_ns()
         columns = loaded.built.in_streams(lambda call: _until(call, asked.end_ns))
         end_ns = time.perf_counter_ns()
@@ -130,15 +129,3 @@ def _until(call: Call, end_ns: int, clock: Clock = time.perf_counter_ns) -> arra
 def _taken(loaded: Loaded, columns: list[array[int]], begin_ns: int, end_ns: int) -> Taken:
     calls_ns = tuple(each for column in columns for each in column)
     return Taken(calls_ns, begin_ns, end_ns, len(calls_ns) * loaded.choice.batch)
-
-
-@contextmanager
-def _collector_held_off() -> Iterator[None]:
-    """Keep Python's cyclic collector from running: it takes milliseconds, at any allocation."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

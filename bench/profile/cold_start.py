@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
 
+from medge.bench.fresh_process import answer_of
 from medge.bench.profile.cold_moments import Cold, Moments
 from medge.bench.sections import Absent, ColdStart
 
@@ -63,29 +59,16 @@ def told(rows: Sequence[tuple[int, ...]]) -> ColdStart:
 def _start(asked: Cold) -> tuple[int, ...] | str:
     """Return the moments of one process, or why it did not come to a decision."""
     start_ns = time.perf_counter_ns()  # the same clock in all processes: CLOCK_MONOTONIC
-    process = subprocess.Popen(
-        [sys.executable, "-m", "medge.bench.profile.cold_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # a runtime's own words are no part of the answer
-        cwd="/",  # so that no module of the user's folder is imported
-        start_new_session=True,
-    )
     try:
-        said, _ = process.communicate(msgspec.json.encode(asked), timeout=LIMIT_S)
-    except subprocess.TimeoutExpired:
+        said, code = answer_of(
+            "medge.bench.profile.cold_worker", msgspec.json.encode(asked), LIMIT_S
+        )
+    except TimeoutError:
         return f"a new process came to no decision within {LIMIT_S:g} s"
-    finally:  # Ctrl-C must not leave one running
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
     try:
         moments = msgspec.json.decode(said, type=Moments)
     except msgspec.DecodeError:
-        return f"a new process ended with code {process.returncode} and no answer"
+        return f"a new process ended with code {code} and no answer"
     if moments.fault:
         return f"a new process was stopped by {moments.fault}"
     at_ns = (start_ns, *moments.at_ns)

@@ -171,7 +171,7 @@ def _another(run: Run, subject: Subject) -> Worker:
     worker = Worker()
     try:
         worker.load(load_of(run.bundle, subject.candidate, sealed=subject.sealed))
-    except BaseException:
+    except BaseException:  # Ctrl-C too must leave no process behind
         worker.close()
         raise
     return worker

@@ -112,7 +112,7 @@ def device_bytes(
     except nvml.NVMLError as error:
         return Absent(reason=f"NVML does not tell the memory of processes (error {error.value})")
     finally:
-        with suppress(nvml.NVMLError):
+        with suppress(nvml.NVMLError):  # what it told holds, however it ends
             nvml.nvmlShutdown()
 
 

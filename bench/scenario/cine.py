@@ -46,7 +46,7 @@ class Frames:
         self._study = open_study(path, loaded.asked)
         try:
             missing_tags(self._study.context, self._manifest.scope)
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave the file open
             self._study.close()
             raise
 

@@ -192,7 +192,7 @@ def _raspberry_pi(root: Path) -> Iterator[Source]:
             unit="reasons",
             source=f"/{file.relative_to(root)} & 15",
         )
-        with suppress(OSError):
+        with suppress(OSError):  # no channel then, and the chain says which reason is left
             opened = NumberFile(file, base=16)
             yield Source(channel, partial(_low_bits, opened), opened.close)
 

@@ -51,7 +51,7 @@ def gpu(nvml: Any) -> tuple[Found, Callable[[], None]]:
                 found.reasons.setdefault(channel.quantity, reason)
 
     def close() -> None:
-        with suppress(nvml.NVMLError):
+        with suppress(nvml.NVMLError):  # what it told holds, however it ends
             nvml.nvmlShutdown()
 
     return found, close

@@ -151,7 +151,7 @@ class Sampler:
                 self._span_ns = now_ns - began_ns
                 due_ns = max(due_ns + self.period_ns, now_ns)
                 self._stop.wait((due_ns - now_ns) / 1e9)
-        except BaseException as error:
+        except BaseException as error:  # raised again in the thread that asks for the trace
             self._fault = error
 
     def _read(self) -> None:

@@ -120,7 +120,7 @@ def sum_source(channel: Channel, paths: Iterable[Path]) -> Source | None:
     """Return a source whose value is the sum of those files that open, None where none does."""
     files: list[NumberFile] = []
     for path in paths:
-        with suppress(OSError):
+        with suppress(OSError):  # events are looked for: those that can be read still tell some
             files.append(NumberFile(path))
     if not files:
         return None
