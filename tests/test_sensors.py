@@ -1,48 +1,24 @@
-"""Sensors: what captured and hand-made trees tell, what is missing and why, and NVML's refusals."""
+"""Sensors: what captured and hand-made trees tell, and what is missing and why."""
 
 from __future__ import annotations
 
-import ast
 import errno
 import os
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from captured_machines import NAMES, machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sensor_readings import told
 
-from medge.profiles import nvml as nvml_module
-from medge.profiles.sensors import gpu as gpu_module
 from medge.profiles.sensors import open_sensors
 from medge.profiles.sensors import rapl as rapl_module
 from medge.profiles.sensors import source as source_module
-from medge.profiles.sensors.chain import QUANTITIES, Sensors, sensor_facts
+from medge.profiles.sensors.chain import QUANTITIES, sensor_facts
 from medge.profiles.sensors.source import NumberFile
-from medge.profiles.sensors.trace import Channel, Trace, highest, risen, throttled
-
-INIT_FAILS = 999
-RTX = {
-    "nvmlDeviceGetTotalEnergyConsumption": 123_456,
-    "nvmlDeviceGetPowerUsage": 71_500,
-    "nvmlDeviceGetClockInfo": 1695,
-    "nvmlDeviceGetTemperature": 61,
-    "nvmlDeviceGetCurrentClocksEventReasons": 1 | 4 | 64,
-    "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=87, memory=12),
-}
-
-
-def told(sensors: Sensors, quantity: str) -> dict[str, float | None]:
-    """Return the values of one quantity by part."""
-    return {
-        channel.part: value
-        for channel, value in zip(sensors.channels, sensors.read(), strict=True)
-        if channel.quantity == quantity
-    }
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -301,202 +277,3 @@ def test_no_text_of_a_kernel_crashes_the_chain(
             file.write_text(text if place % 2 else number, encoding="utf-8", errors="replace")
     with open_sensors(root) as sensors:
         assert len(sensors.read()) == len(sensors.channels)
-
-
-class RefusalError(Exception):
-    def __init__(self, value: int) -> None:
-        super().__init__("words of the library")
-        self.value = value
-
-
-def names_asked_for(module: Any) -> set[str]:
-    """Return every name of pynvml that a module uses."""
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    return {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "nvml"
-    }
-
-
-def library(fails_at: int | None = None, **answers: Any) -> SimpleNamespace:
-    """Return a stand-in for pynvml with one GPU; what is not answered is not supported."""
-    starts = [0]
-
-    def answer(name: str) -> Any:
-        def call(*_arguments: object) -> Any:
-            if name not in answers:
-                raise RefusalError(3)
-            return answers[name]
-
-        return call
-
-    def start() -> None:
-        starts[0] += 1
-        if starts[0] == fails_at:
-            raise RefusalError(INIT_FAILS)
-
-    names = names_asked_for(gpu_module) | names_asked_for(nvml_module)
-    asked = {name: answer(name) for name in names if name.startswith("nvml")}
-    asked |= {"nvmlInit": start, "nvmlShutdown": lambda: None, "NVMLError": RefusalError}
-    asked |= {"nvmlDeviceGetCount": lambda: 1, "nvmlDeviceGetHandleByIndex": lambda index: index}
-    numbers = {"LIB_RM_VERSION_MISMATCH": 18, "LIBRARY_NOT_FOUND": 12, "DRIVER_NOT_LOADED": 9}
-    constants = {f"NVML_ERROR_{name}": code for name, code in numbers.items()}
-    constants |= {"NVML_ERROR_NO_PERMISSION": 4, "NVML_DEVICE_MIG_ENABLE": 1}
-    constants |= {"NVML_CLOCK_SM": 1, "NVML_CLOCK_MEM": 2, "NVML_TEMPERATURE_GPU": 0}
-    return SimpleNamespace(**asked, **constants)
-
-
-def test_what_nvml_answers_is_a_channel_and_an_idle_gpu_is_not_throttled(tmp_path: Path) -> None:
-    root = machine("synthetic_nvidia_driver", tmp_path / "root")
-    with open_sensors(root, lambda: library(**RTX)) as sensors:
-        of_gpu = {c.quantity: v for c, v in zip(sensors.channels, sensors.read(), strict=True)}
-        assert of_gpu == {
-            "energy": 123.456,
-            "power": 71.5,
-            "clock": 1695.0,
-            "temperature": 61.0,
-            "throttle": float(4 | 64),
-            "load": 0.87,
-        }
-        assert {"energy of cpu", "clock of cpu", "temperature of cpu"} <= set(sensors.missing)
-        updates = {channel.quantity: channel.update_ns for channel in sensors.channels}
-        assert updates["power"] == 1_000_000_000
-
-
-def test_what_a_gpu_does_not_support_says_so_with_nvmls_number(tmp_path: Path) -> None:
-    root = machine("synthetic_nvidia_driver", tmp_path / "root")
-    with open_sensors(root, lambda: library(nvmlDeviceGetPowerUsage=30_000)) as sensors:
-        assert told(sensors, "power") == {"gpu0": 30.0}
-        reason = sensors.missing["energy"]
-        assert "nvmlDeviceGetTotalEnergyConsumption of gpu0 fails with error 3" in reason
-        assert "words of the library" not in reason
-
-
-def test_older_drivers_tell_the_reasons_by_the_older_name(tmp_path: Path) -> None:
-    root = machine("synthetic_nvidia_driver", tmp_path / "root")
-    old = library(nvmlDeviceGetCurrentClocksThrottleReasons=1 | 32)
-    with open_sensors(root, lambda: old) as sensors:
-        assert told(sensors, "throttle") == {"gpu0": 32.0}
-
-
-@pytest.mark.parametrize("fails_at", [1, 2])
-def test_a_library_that_does_not_start_is_the_reason(tmp_path: Path, fails_at: int) -> None:
-    root = machine("synthetic_nvidia_driver", tmp_path / "root")
-    shared = library(fails_at, **RTX)
-    with open_sensors(root, lambda: shared) as sensors:
-        assert "error 999" in sensors.missing["power"]
-        assert sensors.channels == ()
-
-
-def test_without_the_package_the_reason_says_what_installs_it(tmp_path: Path) -> None:
-    with open_sensors(machine("synthetic_nvidia_driver", tmp_path / "root")) as sensors:
-        assert 'pip install "medge[nvidia]"' in sensors.missing["load"]
-
-
-def test_nvml_of_a_jetson_that_supports_nothing_leaves_its_rails(tmp_path: Path) -> None:
-    root = machine("synthetic_jetson_orin_nano_sensors", tmp_path / "root")
-    with open_sensors(root, library) as sensors:
-        assert set(told(sensors, "power")) == {"VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"}
-        assert set(sensors.missing) == {"energy"}
-
-
-def test_nvml_of_a_jetson_does_not_count_again_what_the_rails_count(tmp_path: Path) -> None:
-    root = machine("synthetic_jetson_thor", tmp_path / "root")
-    with open_sensors(root, lambda: library(**RTX)) as sensors:
-        assert "gpu0" not in told(sensors, "power")
-        assert told(sensors, "energy") == {}
-        assert told(sensors, "clock") == {"gpu0": 1695.0}
-
-
-def test_the_real_module_has_every_name_that_is_asked_for() -> None:
-    try:
-        metadata.version("nvidia-ml-py")
-    except metadata.PackageNotFoundError:
-        pytest.skip("nvidia-ml-py is not installed")
-    pynvml = nvml_module.pynvml()
-    assert [name for name in names_asked_for(gpu_module) if not hasattr(pynvml, name)] == []
-    slowed = (
-        pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksEventReasonHwSlowdown
-        | pynvml.nvmlClocksEventReasonSwThermalSlowdown
-        | pynvml.nvmlClocksEventReasonHwThermalSlowdown
-        | pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown
-    )  # fmt: skip
-    assert gpu_module.SLOWED & pynvml.nvmlClocksEventReasonAll == slowed
-
-
-@pytest.mark.gpu
-def test_a_real_gpu_tells_power_and_clock() -> None:
-    with open_sensors() as sensors:
-        if "gpu0" not in {channel.part for channel in sensors.channels}:
-            pytest.skip(f"no GPU answers: {sensors.missing.get('load', 'none is seen')}")
-        assert 1.0 < (told(sensors, "power")["gpu0"] or 0.0) < 2000.0
-        assert 100.0 < (told(sensors, "clock")["gpu0"] or 0.0) < 5000.0
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    steps=st.lists(st.integers(0, 499), min_size=1, max_size=30),
-    start=st.integers(0, 999),
-    wraps_at=st.just(1000),
-)
-def test_a_counter_rises_over_its_wraps_as_if_it_had_none(
-    steps: list[int], start: int, wraps_at: int
-) -> None:
-    total, endless = start, [start]
-    for step in steps:
-        total += step
-        endless.append(total)
-    read = [value % wraps_at for value in endless]
-    assert risen(read, wraps_at) == [value - start for value in endless]
-
-
-@pytest.mark.parametrize(
-    ("values", "wraps_at"),
-    [([2.0, 1.0], None), ([9.0, 1.0], 5.0), ([900.0, 899.0], 1000.0), ([700.0, 201.0], 1000.0)],
-)
-def test_a_counter_that_goes_back_without_a_wrap_is_refused(
-    values: list[float], wraps_at: float | None
-) -> None:
-    with pytest.raises(ValueError, match="went back"):
-        risen(values, wraps_at)
-
-
-def channel(quantity: str, part: str, unit: str) -> Channel:
-    return Channel(quantity=quantity, part=part, unit=unit, source="test")  # type: ignore[arg-type]
-
-
-def test_throttling_is_told_by_bits_levels_and_rising_counters() -> None:
-    trace = Trace(
-        channels=(
-            channel("throttle", "gpu0", "reasons"),
-            channel("throttle", "cores", "events"),
-            channel("clock", "cpu0", "MHz"),
-        ),
-        at_ns=(0, 1, 2, 3, 4),
-        values=(
-            (0.0, 0.0, 4.0, None, None),
-            (7.0, 7.0, 7.0, 9.0, None),
-            (1.0, 2.0, None, 4.0, 5.0),
-        ),
-    )
-    assert throttled(trace) == (False, False, True, True, None)
-    nothing = Trace(channels=trace.channels[2:], at_ns=trace.at_ns, values=trace.values[2:])
-    assert throttled(nothing) == (None,) * 5
-
-
-def test_the_highest_value_is_that_of_the_busiest_part() -> None:
-    trace = Trace(
-        channels=(
-            channel("clock", "cpu0", "MHz"),
-            channel("clock", "cpu1", "MHz"),
-            channel("clock", "gpu0", "MHz"),
-        ),
-        at_ns=(0, 1, 2),
-        values=((800.0, None, None), (3400.0, 1200.0, None), (200.0, 300.0, 400.0)),
-    )
-    assert highest(trace, "clock", "cpu") == (3400.0, 1200.0, None)
-    assert highest(trace, "clock") == (3400.0, 1200.0, 400.0)
-    assert highest(trace, "temperature") == ()
