@@ -21,7 +21,9 @@ PERCENTILES = (0.5, 0.9, 0.99)
 # MLPerf_Audit_Guidelines.adoc: a second run of the same system may differ by 2 %. So may a second
 # process in the same rounds, by where its memory happens to lie (docs/decisions/doubting.md).
 SESSION_RATIO = 0.02
-DEVICES = frozenset({"threads", "cpus"})  # of the procedure, another device must have its own
+# Fields of a procedure that say what was measured, not how: they are in every result's candidate.
+CANDIDATES = frozenset({"threads"})
+DEVICES = frozenset({"threads", "cpus"})  # another device must have its own
 
 
 class LatencyComparison(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +55,7 @@ def compare_measurements(
     percentiles: Sequence[float] = PERCENTILES,
     level: float = LEVEL,
     session_ratio: float = SESSION_RATIO,
-    across_devices: bool = False,
+    may_differ: frozenset[str] = frozenset(),
 ) -> LatencyComparison:
     """Compare B with A, the one before.
 
@@ -70,8 +72,8 @@ def compare_measurements(
         runs the same.
     percentiles
         The first is the primary endpoint.
-    across_devices
-        The procedures may differ in what a device decides: threads and CPUs.
+    may_differ
+        Fields of the procedures that may differ, because they are what is compared.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def compare_measurements(
         Rules ``compare-procedures``: the procedures are unlike; ``compare-samples``: a side has no
         sample, or one of 0 ns.
     """
-    check_procedures(a, b, across_devices=across_devices)
+    _check_procedures(a, b, may_differ)
     for side, one in (("A", a), ("B", b)):
         if not one.samples_ns or min(one.samples_ns) <= 0:
             raise UsageError(
@@ -104,19 +106,9 @@ def compare_measurements(
     )
 
 
-def check_procedures(a: Measurement, b: Measurement, *, across_devices: bool = False) -> None:
-    """Refuse measurements that were not taken alike, and name every field that differs.
-
-    Raises
-    ------
-    UsageError
-        Rule ``compare-procedures``.
-    """
-    unlike = [
-        name
-        for name in differences(a.procedure, b.procedure)
-        if not (across_devices and name in DEVICES)
-    ]
+def _check_procedures(a: Measurement, b: Measurement, may_differ: frozenset[str]) -> None:
+    """Refuse measurements that were not taken alike, and name every field that differs."""
+    unlike = [name for name in differences(a.procedure, b.procedure) if name not in may_differ]
     if unlike:
         told = "; ".join(f"{name} {_field(a, name)} and {_field(b, name)}" for name in unlike)
         raise UsageError(
@@ -176,7 +168,8 @@ def compare_results(
 ) -> Comparison:
     """Compare B with A, the one before, by the latency of a stage and by all that both have.
 
-    Latencies are paired where both results name the same rounds (``Sections.rounds``).
+    Latencies are paired where both results name the same rounds (``Sections.rounds``). Threads may
+    differ between two candidates, as backend and precision may; so may, across devices, the CPUs.
 
     Raises
     ------
@@ -201,7 +194,7 @@ def compare_results(
             of_b,
             paired=_share_rounds(a, b) and of_a.procedure.order == "interleaved",
             percentiles=percentiles,
-            across_devices=across_devices,
+            may_differ=_may_differ(a, b, across_devices),
         ),
         others=others,
         left_out=left_out,
@@ -216,6 +209,11 @@ def _stage(result: Result, stage: str, name: str) -> Measurement:
             "compare-stage", f"{name} has no stage {stage[:40]!r}. Its stages are: {stages}."
         )
     return found
+
+
+def _may_differ(a: Result, b: Result, across_devices: bool) -> frozenset[str]:
+    told = a.candidate is not None and b.candidate is not None
+    return (CANDIDATES if told else frozenset()) | (DEVICES if across_devices else frozenset())
 
 
 def _share_rounds(a: Result, b: Result) -> bool:

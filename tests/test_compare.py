@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 from msgspec.structs import replace
 from scipy import stats as scipy_stats
+from stored_results import result
 
-from medge.bench.compare import compare_measurements
+from medge.bench.compare import DEVICES, compare_measurements, compare_results
 from medge.bench.effect import _outer_rank, rate_effect
 from medge.bench.measure import Measurement
 from medge.bench.procedure import Procedure, WarmUp
@@ -142,15 +143,37 @@ def test_unlike_procedures_are_refused_by_the_fields_that_differ() -> None:
     assert refused.value.rule == "compare-procedures"
 
 
-def test_across_devices_threads_and_cpus_may_differ_and_nothing_else() -> None:
+def test_what_is_compared_may_differ_and_nothing_else() -> None:
     a, b = (taken(side) for side in pair(NOISES["independent"], 1, 100, shared=False))
     b = Measurement(b.stage, b.samples_ns, replace(PROCEDURE, threads=8, cpus=(0, 1)))
     with pytest.raises(UsageError, match="threads None and 8"):
         compare_measurements(a, b)
-    compare_measurements(a, b, across_devices=True)
+    compare_measurements(a, b, may_differ=DEVICES)
     b = Measurement(b.stage, b.samples_ns, replace(b.procedure, streams=2))
     with pytest.raises(UsageError, match="streams"):
-        compare_measurements(a, b, across_devices=True)
+        compare_measurements(a, b, may_differ=DEVICES)
+
+
+def test_one_and_two_threads_of_a_bundle_are_compared_as_two_backends_are() -> None:
+    results = []
+    for threads in (1, 2):
+        made = result(seed=threads)
+        infer = Measurement(
+            "infer", made.measurements[0].samples_ns, replace(PROCEDURE, threads=threads)
+        )
+        results.append(
+            replace(
+                made,
+                candidate=replace(made.candidate, threads=threads),
+                measurements=(infer,),
+            )
+        )
+    found = compare_results(*results)
+    assert [side.candidate and side.candidate.threads for side in (found.a, found.b)] == [1, 2]
+    # Without the candidates nobody could see that they differ.
+    nameless = [replace(result, candidate=None) for result in results]
+    with pytest.raises(UsageError, match="threads 1 and 2"):
+        compare_results(*nameless)
 
 
 def test_a_side_without_samples_is_refused() -> None:
