@@ -122,9 +122,9 @@ def test_deep_nesting_is_refused_at_once(path: Path) -> None:
         opened = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF)
         opened += struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
         write(path, opened * depth)
-        begin = time.monotonic()
+        begin = time.thread_time()  # what others do on a busy machine is not its time
         error = refusal(path)
-        assert time.monotonic() - begin < 0.05
+        assert time.thread_time() - begin < 0.05
         assert error.rule == "nesting"
         assert "32" in error.message
 
