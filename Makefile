@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 STAMPS := .stamps
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(wildcard cpp_ext/*)
-EXTRAS_ALL := openvino,codecs,gdcm,export,bench
+EXTRAS_ALL := openvino,codecs,gdcm,export,bench,nvidia
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
