@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medge.engine.select import Choice
     from medge.engine.selftest import SelfTest
     from medge.engine.session import Session
+    from medge.engine.spread import Spread
 
 ARRAY = "<array>"  # what Result.file says for a picture handed in from memory
 
@@ -56,12 +57,12 @@ def open_classifier(
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.engine.cache import EngineCache
     from medge.engine.select import choose
-    from medge.engine.selftest import open_proven
+    from medge.engine.spread import open_spread
 
     # The files are checked on a thread while the runtime is imported; nothing unchecked is used.
     opened = open_bundle(find_bundle(None if bundle is None else str(bundle)), wait=False)
     choice = choose(opened, backend=backend, device=device, precision=precision, threads=threads)
-    session, tested = open_proven(opened, choice, EngineCache() if choice.sealed else None)
+    session, tested = open_spread(opened, choice, EngineCache() if choice.sealed else None)
     return Classifier(opened, choice, session, tested)
 
 
@@ -72,13 +73,16 @@ class Classifier:
     ``medge.engine.pipeline`` uses all streams at once.
     """
 
-    def __init__(self, bundle: Bundle, choice: Choice, session: Session, tested: SelfTest) -> None:
+    def __init__(
+        self, bundle: Bundle, choice: Choice, session: Session | Spread, tested: SelfTest
+    ) -> None:
         self.bundle = bundle
         self.choice = choice
         self.session = session
         self.tested = tested
         self._placement = {name: round(n, 4) for name, n in tested.placement.shares.items()}
         self.feed = Feed(bundle.manifest)
+        self.left_out: tuple[str, ...] = ()
 
     def run(
         self,
@@ -134,13 +138,16 @@ class Classifier:
         """Judge every frame of every file, as fast as the choice allows; close what this returns.
 
         With one stream and a batch of one each result is there before the next frame is read. With
-        more, one thread reads and prepares and the streams infer. A file that fails, and a frame
-        that is refused, stop no other.
+        more, one thread reads and prepares and the streams of all devices infer. A file that fails,
+        and a frame that is refused, stop no other. ``left_out`` then names the devices that failed
+        again and again, so that others did their work.
         """
-        if self.choice.streams > 1 or self.choice.batch > 1:
+        if self.session.streams > 1 or self.choice.batch > 1:
             from medge.engine.pipeline import Pipeline
 
-            yield from Pipeline(self).judge(paths, asked)
+            pipeline = Pipeline(self)
+            yield from pipeline.judge(paths, asked)
+            self.left_out = pipeline.left_out
             return
         for path in paths:
             try:
@@ -148,14 +155,16 @@ class Classifier:
             except Exception as error:  # told with its exit code, never hidden
                 yield self.failed(path, error)
 
-    def failed(self, path: Path, error: Exception, frame: int | None = None) -> Result:
+    def failed(
+        self, path: Path, error: Exception, frame: int | None = None, stream: int = 0
+    ) -> Result:
         """Tell what stopped a file, or one frame of it, as a Result.
 
         A bug of medge is told by its class and place, never by its text, which may hold data.
         """
         if isinstance(error, MedgeError):
             fault = Fault(rule=error.rule, exit_code=error.exit_code, message=error.message)
-            return self._result(str(path), frame, "failed", Timings(), fault=fault)
+            return self._result(str(path), frame, "failed", Timings(), stream, fault=fault)
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -165,7 +174,7 @@ class Classifier:
             exit_code=MedgeError.exit_code,
             message=f"{type(error).__name__}{place}. This is a fault of medge; please report it.",
         )
-        return self._result(str(path), frame, "failed", Timings(), fault=fault)
+        return self._result(str(path), frame, "failed", Timings(), stream, fault=fault)
 
     @property
     def wants_gray(self) -> bool:
@@ -194,25 +203,28 @@ class Classifier:
         fed: Fed,
         found: Mapping[str, Tensor] | InputError,
         infer_ns: int = 0,
+        stream: int = 0,
     ) -> Result:
         """Tell what the network found in a frame, or why it was refused, as a Result.
 
         ``found`` is the outputs for this frame alone; ``infer_ns`` what they took, in a batch this
-        frame's part of it.
+        frame's part of it; ``stream`` of the session where it ran.
         """
         if isinstance(found, InputError):
-            return self._refused(file, fed, found, _timings(fed.times_ns, infer_ns))
+            return self._refused(file, fed, found, _timings(fed.times_ns, infer_ns), stream)
         start = time.perf_counter_ns()
         try:
             # What a backend without a network returns must not look like a prediction.
             answers = decide(found, 0, self.bundle.manifest) if self.session.answers else ()
         except InputError as error:
-            return self._refused(file, fed, error, _timings(fed.times_ns, infer_ns, _since(start)))
+            timings = _timings(fed.times_ns, infer_ns, _since(start))
+            return self._refused(file, fed, error, timings, stream)
         return self._result(
             file,
             fed.frame,
             _status(answers, unscoped=fed.unscoped),
             _timings(fed.times_ns, infer_ns, _since(start)),
+            stream,
             answers=answers,
             notes=fed.notes,
         )
@@ -229,10 +241,12 @@ class Classifier:
             found = error
         return self.told(file, fed, found, _since(start))
 
-    def _refused(self, file: str, fed: Fed, error: InputError, timings: Timings) -> Result:
+    def _refused(
+        self, file: str, fed: Fed, error: InputError, timings: Timings, stream: int
+    ) -> Result:
         fault = Fault(rule=error.rule, exit_code=error.exit_code, message=error.message)
         status: Status = "invalid" if error.rule in INVALID_RULES else "refused"
-        return self._result(file, fed.frame, status, timings, fault=fault, notes=fed.notes)
+        return self._result(file, fed.frame, status, timings, stream, fault=fault, notes=fed.notes)
 
     def _result(
         self,
@@ -240,6 +254,7 @@ class Classifier:
         frame: int | None,
         status: Status,
         timings: Timings,
+        stream: int,
         *,
         answers: tuple[Answer, ...] = (),
         fault: Fault | None = None,
@@ -256,7 +271,7 @@ class Classifier:
             fault=fault,
             notes=notes,
             timings=timings,
-            device=self.session.device,
+            device=self.session.device_of(stream),
             backend=self.session.backend,
             precision=self.session.precision,
             placement=self._placement,

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medge.engine.prediction import Result
+from medge.engine.spread import Lanes
 from medge.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,25 +49,29 @@ class Pipeline:
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
-        choice = classifier.choice
-        self._ahead = choice.streams + 2  # one more than run, so that no stream waits for a frame
-        self._batch = choice.batch
+        session = classifier.session
+        self._streams = session.streams
+        self._ahead = self._streams + 2  # one more than run, so that no stream waits for a frame
+        self._batch = batch = classifier.choice.batch
         self._tensors = [
             {
-                spec.name: np.zeros((choice.batch, *spec.shape), spec.dtype)
+                spec.name: np.zeros((batch, *spec.shape), spec.dtype)
                 for spec in classifier.bundle.manifest.inputs
             }
             for _ in range(self._ahead + 1)
         ]
         self._made = 0
-        self._free: SimpleQueue[int] = SimpleQueue()
-        for stream in range(choice.streams):
-            self._free.put(stream)
+        self._lanes = Lanes(self._streams, session.device_of)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Devices that failed again and again, so that the others did their work."""
+        return self._lanes.left_out
 
     def judge(self, paths: Iterable[Path], asked: Asked) -> Iterator[Result]:
         """Judge every frame of every file; results come a few frames after they were read."""
         waiting: deque[Future[list[Result]]] = deque()
-        pool = ThreadPoolExecutor(self._classifier.choice.streams, "medge-stream")
+        pool = ThreadPoolExecutor(self._streams, "medge-stream")
         try:
             for batch in self._batches(paths, asked):
                 waiting.append(pool.submit(self._run, batch))
@@ -114,13 +118,16 @@ class Pipeline:
             batch.entries.append((file, found))
 
     def _run(self, batch: _Batch) -> list[Result]:
-        stream = self._free.get()
+        stream = self._lanes.take()
+        failed = True
         try:
-            inferred = iter(self._infer(batch.feeds, batch.rows, stream))
+            found = self._infer(batch.feeds, batch.rows, stream)
+            failed = bool(found) and all(_is_failure(outputs) for outputs, _ in found)
         finally:
-            self._free.put(stream)
+            self._lanes.give_back(stream, failed=failed)
+        inferred = iter(found)
         return [
-            entry if isinstance(entry, Result) else self._result(*entry, *next(inferred))
+            entry if isinstance(entry, Result) else self._result(*entry, *next(inferred), stream)
             for entry in batch.entries
         ]
 
@@ -148,8 +155,18 @@ class Pipeline:
         ]
 
     def _result(
-        self, file: str, fed: Fed, found: Mapping[str, Tensor] | Exception, infer_ns: int
+        self,
+        file: str,
+        fed: Fed,
+        found: Mapping[str, Tensor] | Exception,
+        infer_ns: int,
+        stream: int,
     ) -> Result:
         if isinstance(found, Exception) and not isinstance(found, InputError):
-            return self._classifier.failed(Path(file), found, fed.frame)
-        return self._classifier.told(file, fed, found, infer_ns)
+            return self._classifier.failed(Path(file), found, fed.frame, stream)
+        return self._classifier.told(file, fed, found, infer_ns, stream)
+
+
+def _is_failure(found: Mapping[str, Tensor] | Exception) -> bool:
+    """Whether the runtime is at fault: a picture that is refused says nothing of its device."""
+    return isinstance(found, Exception) and not isinstance(found, InputError)

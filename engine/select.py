@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medge.engine.backends import BACKENDS, backend_class
-from medge.engine.backends.presence import absence, installed_version
+from medge.engine.backends.presence import absence, gpu_absence, installed_version
 from medge.engine.sealed import is_sealed, read_sealed
 from medge.errors import BackendError, StorageError, UsageError
+from medge.profiles.cuda_gpus import devices_offered, require_gpus
 from medge.profiles.device import allowed_cores, allowed_cpus, identity
+from medge.profiles.device_names import NULL, NVIDIA, devices_typed
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -22,6 +24,8 @@ RUNTIME_PRECISIONS = {
     "bf16": ("openvino",),
     "fp16": ("openvino",),
 }  # not a graph of their own, and which backends can
+ON_NVIDIA = ("onnxruntime", "tensorrt", "tensorrt-rtx")  # which backends run on such a GPU
+GPU_ONLY = ("tensorrt", "tensorrt-rtx")  # and which of them on nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Choice:
     streams: int = 1  # calls that run at once
     batch: int = 1  # pictures in one call
     sealed: bool = False  # `medge compile` chose it, so that its engine is kept
+    devices: tuple[str, ...] = ()  # all that share the pictures; empty where ``device`` is alone
 
     @property
     def precision_name(self) -> str:
@@ -61,7 +66,8 @@ def choose(
     Parameters
     ----------
     backend, device, precision
-        A name, or ``auto``. ``precision`` is a variant of the bundle, or ``bf16``.
+        A name, or ``auto``. ``precision`` is a variant of the bundle, or ``bf16``; ``device`` may
+        be several GPUs: ``nvidia:0,1`` or ``nvidia:all``.
     threads
         Threads of the runtime, 1 to 1024; None takes one for each core allowed to this process.
 
@@ -77,13 +83,15 @@ def choose(
         sealed, unmeasured = _sealed(bundle.digest)
         if sealed is not None:
             return _as_sealed(sealed)
-    backend, why_backend = _backend(backend, precision, unmeasured)
-    device, why_device = _device(backend, device)
+    typed = (AUTO,) if device == AUTO else devices_typed(device, devices_offered)
+    backend, why_backend = _backend(backend, precision, unmeasured, typed[0])
+    devices, why_device = _devices(backend, typed)
     variant, runtime, why_precision = _precision(bundle.manifest, backend, precision)
     threads, why_threads = _threads(threads)
     return Choice(
         backend=backend,
-        device=device,
+        device=devices[0],
+        devices=devices if len(devices) > 1 else (),
         variant=variant,
         precision=runtime,
         threads=threads,
@@ -148,7 +156,11 @@ def _as_sealed(sealed: SealedChoice) -> Choice:
     )
 
 
-def _backend(asked: str, precision: str, unmeasured: str) -> tuple[str, str]:
+def _backend(asked: str, precision: str, unmeasured: str, device: str) -> tuple[str, str]:
+    if asked == AUTO and _kind(device) == NULL:
+        return NULL, f"backend {NULL}: the only one with the device {device}"
+    if asked == AUTO and _kind(device) == NVIDIA:
+        return _nvidia_backend()
     if asked != AUTO:
         backend_class(asked)
         missing = absence(asked)
@@ -168,17 +180,43 @@ def _why_not(name: str) -> str:
     return f"{name} ({'not installed' if absence(name) else 'installed, but not the default'})"
 
 
-def _device(backend: str, asked: str) -> tuple[str, str]:
-    """Runtimes check their own device when they load; here only the name is settled."""
-    if asked == AUTO:
-        return "cpu", "device cpu: the default"
-    if asked.lower() == "cpu":
-        return "cpu", "device cpu: asked for"
-    if backend != "openvino":
+def _nvidia_backend() -> tuple[str, str]:
+    """Return the default on an NVIDIA GPU: the first of ``ON_NVIDIA`` that can use one."""
+    missing = {name: gpu_absence(name) for name in ON_NVIDIA if name in BACKENDS}
+    for name, error in missing.items():
+        if error is None:
+            return name, f"backend {name}: the default on an NVIDIA GPU"
+    said = " Or: ".join(error.message for error in missing.values() if error is not None)
+    raise BackendError("backend-missing", f"No runtime for NVIDIA GPUs is installed. {said}")
+
+
+def _devices(backend: str, typed: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Runtimes check their own device when they load; GPUs of NVIDIA are asked of the driver."""
+    if typed == (AUTO,):
+        device = f"{NVIDIA}:0" if backend in GPU_ONLY else "cpu"
+        return (device,), f"device {device}: the default"
+    if typed[0].lower() == "cpu":
+        return ("cpu",), "device cpu: asked for"
+    kind = _kind(typed[0])
+    able = ON_NVIDIA if kind == NVIDIA else (NULL,) if kind == NULL else ("openvino",)
+    if backend not in able:
         raise BackendError(
-            "device", f"Backend {backend} runs on cpu only. Leave out --device, or choose openvino."
+            "device",
+            f"Backend {backend} does not run on {typed[0][:40]}; {' and '.join(able)} may. Leave "
+            "out --device, or choose such a backend.",
         )
-    return asked.upper(), f"device {asked.upper()}: asked for"
+    if kind == NVIDIA:
+        missing = gpu_absence(backend)
+        if missing is not None:
+            raise missing
+        require_gpus(typed)
+    devices = typed if kind in (NVIDIA, NULL) else (typed[0].upper(),)
+    return devices, f"device {', '.join(devices)}: asked for"
+
+
+def _kind(device: str) -> str:
+    kind, separator, _ = device.lower().partition(":")
+    return kind if separator else ""
 
 
 def _precision(manifest: Manifest, backend: str, asked: str) -> tuple[str, str, str]:

@@ -106,6 +106,15 @@ class Session:
         """The only batch that the graph takes, None for any."""
         return self._runtime.batch
 
+    @property
+    def streams(self) -> int:
+        """How many calls may run at once."""
+        return self.choice.streams
+
+    def device_of(self, _stream: int) -> str:
+        """Return the device of a stream, as results tell it: a session has one."""
+        return self.device
+
     @cached_property
     def placement(self) -> Placement:
         """What the loaded network really runs in, as its runtime tells."""

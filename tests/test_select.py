@@ -83,7 +83,7 @@ def test_a_variant_is_a_precision_and_bf16_is_the_runtimes_own(
         ({"precision": "fp8"}, "precision", "fp32, int8"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "precision", "--backend openvino"),
         ({"device": "gpu"}, "device", "openvino"),
-        ({"backend": "onnxruntime", "device": "GPU.0"}, "device", "cpu only"),
+        ({"backend": "onnxruntime", "device": "GPU.0"}, "device", "openvino may"),
     ],
 )
 def test_what_is_asked_for_and_absent_is_refused_with_what_to_do(

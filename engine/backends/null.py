@@ -10,10 +10,15 @@ import numpy as np
 from medge.engine.backends import Options, Tensor
 from medge.engine.placement import Placement, TimedNode
 from medge.errors import BackendError
+from medge.profiles.device_names import NULL, ordinal
 
 
 class Null:
-    """Constants of the promised shape, valid as logits and as probabilities; never an answer."""
+    """Constants of the promised shape, valid as logits and as probabilities; never an answer.
+
+    It has as many devices ``null:N`` as are asked for, so that what is spread over several devices
+    can be tried where there is one.
+    """
 
     requires: ClassVar[tuple[str, ...]] = ()
     answers: ClassVar[bool] = False
@@ -33,8 +38,13 @@ class Null:
 
     def load(self, model: bytes, options: Options, engine: bytes | None = None) -> None:
         """See Backend.load; the graph is not looked at."""
-        if options.device != "cpu" or options.precision != "fp32":
-            raise BackendError("backend-option", "null runs at fp32 on cpu; leave both at auto.")
+        known = options.device == "cpu" or ordinal(options.device, NULL) is not None
+        if not known or options.precision != "fp32":
+            raise BackendError(
+                "backend-option",
+                "null runs at fp32 on cpu, or on null:0, null:1 and so on, which are no hardware. "
+                "Leave --precision at auto, and --device or choose one of these.",
+            )
         self._options = options
 
     def infer(self, inputs: Mapping[str, Tensor], stream: int = 0) -> Mapping[str, Tensor]:

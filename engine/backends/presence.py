@@ -10,6 +10,7 @@ from medge.errors import BackendError
 
 # These bring the same module; with both, the one that was installed last wins file by file.
 RIVALS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+GPU_PACKAGE = {"onnxruntime": "onnxruntime-gpu"}  # which of them runs on NVIDIA GPUs
 
 
 def absence(backend: str) -> BackendError | None:
@@ -28,6 +29,24 @@ def absence(backend: str) -> BackendError | None:
         if _numbers(version) < _numbers(requirement.partition(">=")[2]):
             return _missing(backend, requirement, f"is {version}")
     return None
+
+
+def gpu_absence(backend: str) -> BackendError | None:
+    """Return why a backend cannot use NVIDIA GPUs, as far as packages tell; None if it may."""
+    missing = absence(backend)
+    package = GPU_PACKAGE.get(backend)
+    if package is None or (missing is not None and missing.rule == "backend-conflict"):
+        return missing
+    if _version(package) is not None:
+        return missing
+    others = [each for each in RIVALS.get(backend, ()) if _version(each) is not None]
+    removal = f"python -m pip uninstall -y {' '.join(others)} && " if others else ""
+    return BackendError(
+        "backend-missing",
+        f"Backend {backend} needs {package} for NVIDIA GPUs, which "
+        f"{'takes the place of ' + others[0] if others else 'is not installed'}: "
+        f'{removal}python -m pip install "{package}[cuda,cudnn]"',
+    )
 
 
 def remedy(backend: str) -> str:

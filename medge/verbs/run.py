@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,8 +28,13 @@ BUG = 1
 @click.command(short_help="Classify studies: files, folders, lists.")
 @click.argument("study", nargs=-1, required=True)
 @bundle_option
-@click.option("--backend", default="auto", metavar="NAME", help="auto, onnxruntime or openvino.")
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu; with OpenVINO also GPU.")
+@click.option("--backend", default="auto", metavar="NAME", help="auto, or one of `medge doctor`.")
+@click.option(
+    "--device",
+    default="auto",
+    metavar="NAME",
+    help="auto, cpu, nvidia:0, nvidia:0,1, nvidia:all; with OpenVINO also GPU.",
+)
 @click.option("--precision", default="auto", metavar="NAME", help="auto, or one of the bundle's.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Default: all CPUs allowed here.")
 @click.option("--partial", is_flag=True, help="Judge the whole frames of a cut-off cine.")
@@ -75,7 +82,7 @@ def command(
         said = _Talk(quiet=quiet, people=form == "table")
         said.opening(classifier)
         worst = _judge_all(classifier, study, asked, sink, said)
-        said.closing()
+        said.closing(classifier)
     if worst:
         raise SystemExit(worst)
 
@@ -112,10 +119,12 @@ class _Talk:
     """What is said on stderr, around the results."""
 
     def __init__(self, *, quiet: bool, people: bool) -> None:
+        self._began_ns = time.perf_counter_ns()
         self._live = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
         self._people = people and not quiet
         self.count = 0
         self.refused = 0
+        self._of_device: Counter[str] = Counter()
 
     def opening(self, classifier: Classifier) -> None:
         manifest = classifier.bundle.manifest
@@ -127,6 +136,7 @@ class _Talk:
         if unproven is not None:  # whatever the format, and however quiet
             click.echo(unproven, err=True)
         if self._people:
+            self._began_ns = time.perf_counter_ns()
             for reason in classifier.choice.reasons:
                 click.echo(reason, err=True)
             tested = classifier.tested
@@ -140,14 +150,27 @@ class _Talk:
     def progress(self, result: Result) -> None:
         self.count += 1
         self.refused += result.fault is not None
+        self._of_device[result.device] += result.fault is None
         if self._live:
             click.echo(f"\r{self.count} results, {self.refused} refused ", err=True, nl=False)
 
-    def closing(self) -> None:
+    def closing(self, classifier: Classifier) -> None:
         if self._live:
             click.echo("", err=True)
         if self._people:
             click.echo(f"{self.count} results, {self.refused} refused", err=True)
+        if self._people and len(self._of_device) > 1:
+            self._rates()
+        for device in classifier.left_out:  # whatever the format, and however quiet
+            click.echo(f"{device} failed again and again and was left out.", err=True)
+
+    def _rates(self) -> None:
+        """Say what each device has done, and all together, from the first file to the last."""
+        seconds = (time.perf_counter_ns() - self._began_ns) / 1e9
+        counts = {**self._of_device, "together": sum(self._of_device.values())}
+        for who, count in counts.items():
+            rate = f"{count / seconds:.4g} a second, files included" if seconds else "-"
+            click.echo(f"{who}: {count} results, {rate}", err=True)
 
 
 def _unproven(classifier: Classifier) -> str | None:
