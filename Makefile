@@ -105,7 +105,7 @@ hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies, bit flips, damaged e
 	$(BIN)/python tests/hostile/killed_writes.py
 
 test-arm: $(STAMPS)/all ## NEON kernels under emulation, bit for bit
-	bash tests/arm/run.sh $(BIN)/python
+	bash tests/arm/kernels.sh $(BIN)/python
 
 clean: ## Remove what was built, and the environment
 	rm -rf $(VENV) $(STAMPS) build dist out

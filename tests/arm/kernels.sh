@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The kernels on aarch64, under emulation: NEON and scalar must equal tests/reference.py bit for bit.
-# Usage: tests/arm/run.sh PYTHON   (a Python in which medge is installed)
+# Usage: tests/arm/kernels.sh PYTHON   (a Python in which medge is installed)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${1:-python3}
