@@ -8,6 +8,8 @@ from importlib import metadata
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from plan_graphs import REFUSED, convolution, product, quantised, request
 
 from medge.engine.backends.trt_library import require_package
