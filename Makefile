@@ -104,8 +104,11 @@ hostile: $(STAMPS)/all ## 20,000 mutated files, cuts, lies, bit flips, damaged e
 	$(BIN)/python tests/hostile/not_finite.py
 	$(BIN)/python tests/hostile/killed_writes.py
 
-test-arm: $(STAMPS)/all ## NEON kernels under emulation, bit for bit
+test-arm: $(STAMPS)/all ## aarch64, emulated: kernels bit for bit, the wheel, `medge run` (3 minutes)
 	bash tests/arm/kernels.sh $(BIN)/python
+	machine=$$(bash tests/arm/machine.sh $(BIN)/python) && \
+		bash tests/arm/wheel.sh $(BIN)/python "$$machine" && \
+		$(BIN)/python tests/arm/decisions.py "$$machine"
 
 clean: ## Remove what was built, and the environment
 	rm -rf $(VENV) $(STAMPS) build dist out
