@@ -1,13 +1,10 @@
 """NVIDIA GPUs: every state has its reason and next step, from files and from NVML.
 
-No GPU is needed. Where NVML answers, a stand-in for the module pynvml answers here: that proves
-what is made of its answers, nothing about NVML; the names that are asked for are compared with the
-real module.
+No GPU is needed: where NVML answers, nvml_stand_in.py answers here.
 """
 
 from __future__ import annotations
 
-import ast
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,52 +14,10 @@ import pytest
 from captured_machines import machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nvml_stand_in import library, names_asked_for
 
 from medge.profiles import nvml as nvml_module
 from medge.profiles.nvidia import gpus, nvidia
-
-
-class RefusalError(Exception):
-    def __init__(self, value: int) -> None:
-        super().__init__("words of the library")
-        self.value = value
-
-
-def library(init: int = 0, **answers: Any) -> SimpleNamespace:
-    """Return a stand-in for pynvml with one GPU; what is not answered is not supported."""
-
-    def answer(name: str) -> Any:
-        def call(*_arguments: object) -> Any:
-            if name not in answers:
-                raise RefusalError(3)
-            return answers[name]
-
-        return call
-
-    def start() -> None:
-        if init:
-            raise RefusalError(init)
-
-    asked = {name: answer(name) for name in names_asked_for() if name.startswith("nvml")}
-    asked |= {"nvmlInit": start, "nvmlShutdown": lambda: None, "NVMLError": RefusalError}
-    asked |= {"nvmlDeviceGetCount": lambda: 1, "nvmlDeviceGetHandleByIndex": lambda index: index}
-    codes = {"LIB_RM_VERSION_MISMATCH": 18, "LIBRARY_NOT_FOUND": 12, "DRIVER_NOT_LOADED": 9}
-    constants = {f"NVML_ERROR_{name}": code for name, code in codes.items()}
-    constants |= {"NVML_ERROR_NO_PERMISSION": 4, "NVML_DEVICE_MIG_ENABLE": 1}
-    return SimpleNamespace(**asked, **constants, NVML_CLOCK_SM=1, NVML_CLOCK_MEM=2)
-
-
-def names_asked_for() -> set[str]:
-    """Return every name of pynvml that the code uses."""
-    tree = ast.parse(Path(nvml_module.__file__).read_text(encoding="utf-8"))
-    return {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "nvml"
-    }
-
 
 RTX = {
     "nvmlDeviceGetName": b"NVIDIA GeForce RTX 3090",
@@ -215,7 +170,8 @@ def test_the_real_module_has_every_name_that_is_asked_for() -> None:
     except metadata.PackageNotFoundError:
         pytest.skip("nvidia-ml-py is not installed")
     pynvml = nvml_module.pynvml()
-    assert [name for name in sorted(names_asked_for()) if not hasattr(pynvml, name)] == []
+    asked = names_asked_for(nvml_module)
+    assert [name for name in sorted(asked) if not hasattr(pynvml, name)] == []
     assert issubclass(pynvml.NVMLError, Exception)
 
 

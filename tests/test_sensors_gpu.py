@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from captured_machines import machine
+from nvml_stand_in import UNKNOWN, library, names_asked_for
 from sensor_readings import told
 
 from medge.profiles import nvml as nvml_module
 from medge.profiles.sensors import gpu as gpu_module
 from medge.profiles.sensors import open_sensors
 
-INIT_FAILS = 999
 RTX = {
     "nvmlDeviceGetTotalEnergyConsumption": 123_456,
     "nvmlDeviceGetPowerUsage": 71_500,
@@ -25,52 +23,6 @@ RTX = {
     "nvmlDeviceGetCurrentClocksEventReasons": 1 | 4 | 64,
     "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=87, memory=12),
 }
-
-
-class RefusalError(Exception):
-    def __init__(self, value: int) -> None:
-        super().__init__("words of the library")
-        self.value = value
-
-
-def names_asked_for(module: Any) -> set[str]:
-    """Return every name of pynvml that a module uses."""
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    return {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "nvml"
-    }
-
-
-def library(fails_at: int | None = None, **answers: Any) -> SimpleNamespace:
-    """Return a stand-in for pynvml with one GPU; what is not answered is not supported."""
-    starts = [0]
-
-    def answer(name: str) -> Any:
-        def call(*_arguments: object) -> Any:
-            if name not in answers:
-                raise RefusalError(3)
-            return answers[name]
-
-        return call
-
-    def start() -> None:
-        starts[0] += 1
-        if starts[0] == fails_at:
-            raise RefusalError(INIT_FAILS)
-
-    names = names_asked_for(gpu_module) | names_asked_for(nvml_module)
-    asked = {name: answer(name) for name in names if name.startswith("nvml")}
-    asked |= {"nvmlInit": start, "nvmlShutdown": lambda: None, "NVMLError": RefusalError}
-    asked |= {"nvmlDeviceGetCount": lambda: 1, "nvmlDeviceGetHandleByIndex": lambda index: index}
-    numbers = {"LIB_RM_VERSION_MISMATCH": 18, "LIBRARY_NOT_FOUND": 12, "DRIVER_NOT_LOADED": 9}
-    constants = {f"NVML_ERROR_{name}": code for name, code in numbers.items()}
-    constants |= {"NVML_ERROR_NO_PERMISSION": 4, "NVML_DEVICE_MIG_ENABLE": 1}
-    constants |= {"NVML_CLOCK_SM": 1, "NVML_CLOCK_MEM": 2, "NVML_TEMPERATURE_GPU": 0}
-    return SimpleNamespace(**asked, **constants)
 
 
 def test_what_nvml_answers_is_a_channel_and_an_idle_gpu_is_not_throttled(tmp_path: Path) -> None:
@@ -109,9 +61,9 @@ def test_older_drivers_tell_the_reasons_by_the_older_name(tmp_path: Path) -> Non
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_a_library_that_does_not_start_is_the_reason(tmp_path: Path, fails_at: int) -> None:
     root = machine("synthetic_nvidia_driver", tmp_path / "root")
-    shared = library(fails_at, **RTX)
+    shared = library(fails_at=fails_at, **RTX)
     with open_sensors(root, lambda: shared) as sensors:
-        assert "error 999" in sensors.missing["power"]
+        assert f"error {UNKNOWN}" in sensors.missing["power"]
         assert sensors.channels == ()
 
 
