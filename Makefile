@@ -21,7 +21,7 @@ EXTRAS_ALL := openvino,codecs,gdcm,export,bench,nvidia
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench loadgen hostile test-arm clean
+.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench loadgen hostile test-arm gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -109,6 +109,9 @@ test-arm: $(STAMPS)/all ## aarch64, emulated: kernels bit for bit, the wheel, `m
 	machine=$$(bash tests/arm/machine.sh $(BIN)/python) && \
 		bash tests/arm/wheel.sh $(BIN)/python "$$machine" && \
 		$(BIN)/python tests/arm/decisions.py "$$machine"
+
+gpu-check: $(STAMPS)/all ## On a machine with an NVIDIA GPU: its tests, and a dated record (ARGS='--seconds 5')
+	$(BIN)/python tests/gpu/check.py $(ARGS)
 
 clean: ## Remove what was built, and the environment
 	rm -rf $(VENV) $(STAMPS) build dist out

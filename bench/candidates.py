@@ -10,6 +10,8 @@ from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import absence
 from medge.engine.sealed import Candidate, Goal, Row
 from medge.engine.select import RUNTIME_PRECISIONS
+from medge.errors import BackendError
+from medge.profiles.device_names import ordinal
 
 if TYPE_CHECKING:
     from medge.engine.evidence import Drift
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 REFERENCE = "fp32"
 BATCHES = (1, 4, 16)  # pictures in a call, tried for throughput
+GPU_BATCHES = (*BATCHES, 64)  # one picture of a small network fills no GPU
+NOWHERE = "none"  # the device of a backend that finds none
+GPU_STREAMS = 2  # while one call computes, the next one's pictures are copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,17 @@ class Runtime:
     precisions: tuple[str, ...]
 
 
-def runtimes(device: str | None) -> tuple[list[Runtime], list[Row]]:
-    """Return what is present, on ``device`` only when one is named, and a row for what is not."""
+def runtimes(device: str | None, also: Sequence[str] = ()) -> tuple[list[Runtime], list[Row]]:
+    """Return what is present, on ``device`` only when one is named, and a row for what is not.
+
+    Parameters
+    ----------
+    also
+        Backends that are tried only where somebody names them.
+    """
     found: list[Runtime] = []
     absent: list[Row] = []
-    for name in BACKENDS:
+    for name in (*BACKENDS, *also):
         if not backend_class(name).answers:
             continue
         missing = absence(name)
@@ -46,12 +57,21 @@ def runtimes(device: str | None) -> tuple[list[Runtime], list[Row]]:
             absent.append(not_eligible(nowhere, missing.message))
             continue
         backend = backend_class(name)()
+        try:
+            devices = backend.devices()
+        except BackendError as error:  # its package is broken, which others do not suffer from
+            devices, reason = (), error.message
+        else:
+            reason = "it finds no device here that it runs on (`medge doctor` says why)"
         found += [
             Runtime(name, backend.version, each, backend.precisions(each))
-            for each in backend.devices()
+            for each in devices
             if device is None or each.lower() == device.lower()
         ]
         backend.close()
+        if not devices:
+            nowhere = Candidate(backend=name, device=device or NOWHERE, variant=REFERENCE)
+            absent.append(not_eligible(nowhere, reason))
     return found, absent
 
 
@@ -61,20 +81,23 @@ def candidates(
     """Return one candidate for every precision of every runtime, and rows for the hopeless.
 
     Every candidate uses all cores: one stream of so many threads for latency, as many streams of
-    one thread for throughput. ``around`` then varies the best.
+    one thread for throughput; on an NVIDIA GPU, whose calls need no threads, one stream or
+    ``GPU_STREAMS``. ``around`` then varies the best.
     """
     worth: list[Candidate] = []
     hopeless: list[Row] = []
     for runtime in found:
         for variant in manifest.variants:
             for precision in _precisions(variant.name, runtime):
+                on_gpu = ordinal(runtime.device) is not None
+                streams = 1 if goal == "latency" else GPU_STREAMS if on_gpu else cores
                 candidate = Candidate(
                     backend=runtime.backend,
                     device=runtime.device,
                     variant=variant.name,
                     precision=precision,
-                    threads=cores,
-                    streams=1 if goal == "latency" else cores,
+                    threads=streams if on_gpu else cores,
+                    streams=streams,
                 )
                 reason = _hopeless(candidate, runtime)
                 if reason is None:
@@ -92,6 +115,9 @@ def around(best: Candidate, goal: Goal, cores: int, batch: int | None) -> Iterat
     batch
         The only batch that the graph takes, None for any.
     """
+    if ordinal(best.device) is not None:
+        yield from _around_on_nvidia(best, goal, batch)
+        return
     if best.device != "cpu":
         cores = 1
     if goal == "latency":
@@ -101,6 +127,15 @@ def around(best: Candidate, goal: Goal, cores: int, batch: int | None) -> Iterat
     for streams in (*_halves(cores), cores):
         for size in BATCHES if batch is None else (batch,):
             changed = _changed(best, streams=streams, batch=size)
+            if changed != best:
+                yield changed
+
+
+def _around_on_nvidia(best: Candidate, goal: Goal, batch: int | None) -> Iterator[Candidate]:
+    """Yield streams and batches for throughput; no thread makes one picture faster."""
+    for streams in () if goal == "latency" else range(1, GPU_STREAMS + 1):
+        for size in GPU_BATCHES if batch is None else (batch,):
+            changed = _changed(best, threads=streams, streams=streams, batch=size)
             if changed != best:
                 yield changed
 
@@ -170,10 +205,22 @@ def _precisions(variant: str, runtime: Runtime) -> Iterator[str]:
 
 
 def _hopeless(candidate: Candidate, runtime: Runtime) -> str | None:
+    if ordinal(candidate.device) is not None:
+        reason = _hopeless_on_nvidia(candidate)
+        if reason is not None:
+            return reason
     if candidate.precision not in runtime.precisions:
         return f"no {candidate.precision} arithmetic on this device"
     if candidate.variant == "fp16" and "fp16" not in runtime.precisions:
         return "no fp16 arithmetic on this device: it would be computed in fp32"
+    return None
+
+
+def _hopeless_on_nvidia(candidate: Candidate) -> str | None:
+    if candidate.variant.endswith("-cpu"):
+        return "made for CPUs: its zero points are none that an NVIDIA GPU computes with"
+    if candidate.backend.startswith("onnxruntime") and candidate.variant not in ("fp32", "fp16"):
+        return "ONNX Runtime has no int8 kernels for this GPU: it would be computed in fp32"
     return None
 
 

@@ -31,7 +31,8 @@ from medge.engine.sealed import Candidate, Goal, Outcome, Row, SealedChoice, wri
 from medge.engine.select import Choice
 from medge.engine.selftest import open_proven
 from medge.errors import BackendError, GateError, MedgeError
-from medge.profiles.device import allowed_cores, describe, device_tier, identity
+from medge.profiles.cuda_gpus import describe_device, identity_of_device, tier_of_device
+from medge.profiles.device import allowed_cores, device_tier, identity
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -104,7 +105,7 @@ class _Search:
     told: Callable[[str], None]
     rows: dict[Candidate, Row] = field(default_factory=dict)
     built: dict[Candidate, Built] = field(default_factory=dict)
-    drifts: dict[tuple[str, str], Drift] = field(default_factory=dict)  # backend, precision
+    drifts: dict[tuple[str, str, str], Drift] = field(default_factory=dict)  # see _judged_as
     standings: dict[Candidate, Standing] = field(default_factory=dict)  # of the last race of each
 
     def __post_init__(self) -> None:
@@ -164,7 +165,7 @@ class _Search:
         return SealedChoice(
             bundle_sha256=self.bundle.digest,
             goal=self.request.goal,
-            device=identity(),
+            device=identity_of_device(chosen.device),
             backend_version=session.backend_version,
             chosen=chosen,
             placement=session.placement.shares,
@@ -177,12 +178,11 @@ class _Search:
 
     def results(self) -> list[Result]:
         """Return what was measured, a result for every candidate that was timed."""
-        device, name = describe(), identity()
         return [
             Result(
                 bundle_sha256=self.bundle.digest,
-                device=device,
-                device_identity=name,
+                device=describe_device(candidate.device),
+                device_identity=identity(),
                 measurements=(standing.measurement(),),
                 drifts=() if (drift := self._drift(candidate)) is None else (drift,),
                 candidate=candidate,
@@ -250,8 +250,8 @@ class _Search:
             entered = [each for each in entered if each != best]
 
     def _judge(self, candidate: Candidate, judge: Judge) -> None:
-        """Judge the decisions of a backend at a precision, once."""
-        key = candidate.backend, precision_name(candidate)
+        """Judge the decisions of a backend at a precision on a device, once."""
+        key = _judged_as(candidate)
         if key not in self.drifts:
             self.told(f"judging the decisions of {spoken(candidate)}")
             self.drifts[key] = judge(choice_of(_plain(candidate)))
@@ -274,7 +274,8 @@ class _Search:
             found = against(standing, winner)
             if standing.beaten or found.verdict == "slower":
                 reason = f"{found.ratio:.2f}x the time of {spoken(winner.candidate)}"
-                if "int8" in standing.candidate.variant and self.tier not in INT8_TIERS:
+                on_cpu = standing.candidate.device == "cpu"
+                if on_cpu and "int8" in standing.candidate.variant and self.tier not in INT8_TIERS:
                     reason += f"; {self.tier} has no INT8 dot product (VNNI)"
             else:
                 reason = f"not shown to be faster than {spoken(winner.candidate)}"
@@ -293,10 +294,11 @@ class _Search:
         """Return what is known of its decisions: judged now, here before, or elsewhere."""
         if is_reference(candidate):
             return None
-        now = self.drifts.get((candidate.backend, precision_name(candidate)))
+        now = self.drifts.get(_judged_as(candidate))
         version = next(r.version for r in self.found if r.backend == candidate.backend)
         manifest = self.bundle.manifest
-        return now or stored_drift(manifest, self.passport, candidate, version, self.tier)
+        tier = tier_of_device(candidate.device)
+        return now or stored_drift(manifest, self.passport, candidate, version, tier)
 
     def _row(self, candidate: Candidate, outcome: Outcome, reason: str) -> None:
         self.rows[candidate] = Row(candidate=candidate, outcome=outcome, reason=reason)
@@ -313,6 +315,11 @@ def spoken(candidate: Candidate) -> str:
     if candidate.batch > 1:
         words += f", batch {candidate.batch}"
     return words
+
+
+def _judged_as(candidate: Candidate) -> tuple[str, str, str]:
+    """Return what one verdict on decisions holds for: backend, precision and tier of device."""
+    return candidate.backend, precision_name(candidate), tier_of_device(candidate.device)
 
 
 def _plain(candidate: Candidate) -> Candidate:

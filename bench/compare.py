@@ -10,7 +10,7 @@ from medge.bench.effect import Effect, paired_effect, percentile_effect
 from medge.bench.measure import Measurement
 from medge.bench.other_effects import other_effects
 from medge.bench.procedure import differences
-from medge.bench.result import Result, bundle_name
+from medge.bench.result import Result, bundle_name, ran_on, same_device
 from medge.bench.stats import Verdict
 from medge.engine.sealed import Candidate
 from medge.errors import UsageError
@@ -177,10 +177,10 @@ def compare_results(
         Rules ``compare-stage``, ``compare-devices``, ``compare-procedures``, ``compare-samples``.
     """
     of_a, of_b = _stage(a, stage, names[0]), _stage(b, stage, names[1])
-    if a.device_identity != b.device_identity and not across_devices:
+    if not same_device(a, b) and not across_devices:
         raise UsageError(
             "compare-devices",
-            f"{names[0]} was measured on {a.device.name}, {names[1]} on {b.device.name}, which is "
+            f"{names[0]} was measured on {ran_on(a)}, {names[1]} on {ran_on(b)}, which is "
             "another device or another instruction set. Compare all the same with "
             "--across-devices.",
         )
@@ -188,7 +188,7 @@ def compare_results(
     return Comparison(
         a=_side(a, names[0]),
         b=_side(b, names[1]),
-        across_devices=a.device_identity != b.device_identity,
+        across_devices=not same_device(a, b),
         latency=compare_measurements(
             of_a,
             of_b,
@@ -226,7 +226,7 @@ def _side(result: Result, name: str) -> Side:
         name=name,
         bundle=bundle_name(result),
         bundle_sha256=result.bundle_sha256,
-        device=result.device.name,
+        device=ran_on(result),
         device_identity=result.device_identity,
         candidate=result.candidate,
         taken=result.taken,

@@ -21,7 +21,7 @@ from medge.engine.select import Choice, choose
 from medge.engine.selftest import self_test
 from medge.engine.session import Session
 from medge.errors import BackendError, InputError, UsageError
-from medge.profiles.device import device_tier
+from medge.profiles.cuda_gpus import tier_of_device
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -164,7 +164,7 @@ class Judge:
             against=self._reference.precision_name,
             backend=choice.backend,
             backend_version=installed_version(choice.backend) or "",
-            tier=device_tier(),
+            tier=tier_of_device(choice.device),
             cases=len(pairing.files),
             flips=int(pairing.flipped.sum()),
             labelled=self.images.labels is not None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +13,10 @@ import numpy.typing as npt
 from medge.bench.sections import Absent, Energy
 from medge.bench.student import t_quantile
 from medge.engine.sealed import Candidate
+from medge.profiles.cuda_gpus import gpu_of
+from medge.profiles.device_names import ordinal
+from medge.profiles.jetson import soc
+from medge.profiles.nvml import index_of
 from medge.profiles.sensors.trace import Channel, Trace, Values, risen
 
 CONFIDENCE = 0.95
@@ -86,12 +89,17 @@ def energy(
 def nvml_part(candidate: Candidate) -> str | None:
     """Return the part that NVML calls the GPU of a candidate, None for all that is no NVIDIA GPU.
 
-    The GPU of an Intel CPU lies within the package that RAPL counts.
+    CUDA and NVML count GPUs in other orders, so that the bus that a GPU sits on tells which it is;
+    one that NVML does not name keeps its own name, which no sensor has. The GPU of an Intel CPU
+    lies within the package that RAPL counts.
     """
-    if not candidate.backend.startswith("tensorrt") and not candidate.device.startswith("cuda"):
+    if ordinal(candidate.device) is None:
         return None
-    number = re.search(r"\d+$", candidate.device)
-    return f"gpu{number[0] if number else 0}"
+    gpu = gpu_of(candidate.device)
+    if gpu is None or gpu.pci_bus_id is None:  # a Jetson's sits on no bus, and is the only one
+        return "gpu0" if soc() is not None else candidate.device
+    index = index_of(gpu.pci_bus_id)
+    return candidate.device if index is None else f"gpu{index}"
 
 
 def shortest_ns(trace: Trace, gpu: str | None = None) -> int | None:
@@ -108,7 +116,7 @@ def t_interval(ratio: Ratio, confidence: float = CONFIDENCE) -> tuple[float, flo
 
 def _energy(trace: Trace, idle: Sequence[Span], busy: Sequence[Span], gpu: str | None) -> Energy:
     chosen = list(_chosen(trace.channels, gpu))
-    if not chosen:
+    if not chosen or not _has_gpu(chosen, gpu):
         raise _NotMeasurable(_why_none(trace, "cpu" if gpu is None else "gpu"))
     resolution_ns = _resolution_ns(trace, chosen)
     for said, spans in (("idle", idle), ("busy", busy)):
@@ -181,6 +189,15 @@ def _chosen(channels: Sequence[Channel], gpu: str | None) -> Iterator[Channel]:
         if channel.source.startswith("NVML") and channel.part != gpu:
             continue
         yield channel
+
+
+def _has_gpu(chosen: Sequence[Channel], gpu: str | None) -> bool:
+    """Whether what is added up holds the GPU: its own counter, or rails that feed a whole board.
+
+    RAPL counts the CPU alone, which would pass for the energy of a picture that a GPU judged.
+    """
+    rails = any("RAPL" not in each.source and each.part != gpu for each in chosen)
+    return gpu is None or rails or any(each.part == gpu for each in chosen)
 
 
 def _why_none(trace: Trace, side: str) -> str:

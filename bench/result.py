@@ -13,6 +13,7 @@ from medge.bench.measure import Measurement
 from medge.bench.sections import Sections
 from medge.engine.evidence import Drift
 from medge.engine.sealed import Candidate
+from medge.profiles.cuda_gpus import kind_of
 from medge.profiles.device import Device
 from medge.profiles.terms import Sha256, Text
 
@@ -33,7 +34,8 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Parameters
     ----------
     device, device_identity
-        ``profiles.device.describe()`` and ``identity()`` of the machine that measured.
+        ``profiles.cuda_gpus.describe_device()`` of what ran it, and ``profiles.device.identity()``
+        of the machine that measured.
     candidate, backend_version
         How the bundle was run; None when only stages before the network were measured.
     sections
@@ -59,3 +61,15 @@ def bundle_name(result: Result) -> str:
     if result.sections is not None:
         return result.sections.evidence.bundle
     return result.bundle_sha256[:12]
+
+
+def ran_on(result: Result) -> str:
+    """Return what a result was measured on: the CPU, or a GPU and the CPU that feeds it."""
+    gpu = result.device.gpu
+    return result.device.name if gpu is None else f"{gpu.name} with {result.device.name}"
+
+
+def same_device(a: Result, b: Result) -> bool:
+    """Whether two results are of one machine, and of alike GPUs where both ran on one."""
+    gpus = {kind_of(each.device.gpu) for each in (a, b) if each.device.gpu is not None}
+    return a.device_identity == b.device_identity and len(gpus) < 2

@@ -11,7 +11,7 @@ from msgspec import Struct
 from medge.engine.evidence import Drift
 from medge.engine.state import read_state, state_folder, write_state
 from medge.errors import StorageError
-from medge.profiles.device import device_tier
+from medge.profiles.cuda_gpus import tier_of_device
 from medge.profiles.terms import read_json
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def unproven(bundle: Bundle, choice: Choice, backend_version: str) -> str | None
     fp32 is the reference and proves itself on its golden cases. Reads one small file; one that
     cannot be read proves nothing, and must not keep a patient waiting.
     """
-    precision, tier = choice.precision_name, device_tier()
+    precision, tier = choice.precision_name, tier_of_device(choice.device)
     if precision == "fp32":
         return None
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medge.engine.backends import BACKENDS, backend_class
+from medge.engine.backends import BACKENDS, OPT_IN, backend_class
 from medge.engine.backends.presence import absence, gpu_absence, installed_version
 from medge.engine.sealed import is_sealed, read_sealed
 from medge.errors import BackendError, StorageError, UsageError
-from medge.profiles.cuda_gpus import devices_offered, require_gpus
-from medge.profiles.device import allowed_cores, allowed_cpus, identity
+from medge.profiles.cuda_gpus import devices_offered, identity_of_device, require_gpus
+from medge.profiles.device import allowed_cores, allowed_cpus
 from medge.profiles.device_names import NULL, NVIDIA, devices_typed
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ RUNTIME_PRECISIONS = {
     "bf16": ("openvino",),
     "fp16": ("openvino",),
 }  # not a graph of their own, and which backends can
-ON_NVIDIA = ("onnxruntime", "tensorrt", "tensorrt-rtx")  # which backends run on such a GPU
-GPU_ONLY = ("tensorrt", "tensorrt-rtx")  # and which of them on nothing else
+# Which backends run on such a GPU, the default first; and which run on nothing else.
+ON_NVIDIA = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+GPU_ONLY = ("tensorrt", "tensorrt-rtx", *OPT_IN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ def _sealed(bundle_sha256: str) -> tuple[SealedChoice | None, str]:
 def _changed(sealed: SealedChoice) -> str | None:
     """Return what is no longer as it was when a choice was measured, None when all is."""
     backend, version = sealed.chosen.backend, sealed.backend_version
-    if sealed.device != identity():
-        return "was measured on another CPU"
+    if sealed.device != identity_of_device(sealed.chosen.device):
+        return "was measured on another " + ("CPU" if sealed.chosen.device == "cpu" else "device")
     if absence(backend) is not None:
         return f"needs {backend}, which is not installed"
     found = installed_version(backend)
@@ -198,7 +199,7 @@ def _devices(backend: str, typed: tuple[str, ...]) -> tuple[tuple[str, ...], str
     if typed[0].lower() == "cpu":
         return ("cpu",), "device cpu: asked for"
     kind = _kind(typed[0])
-    able = ON_NVIDIA if kind == NVIDIA else (NULL,) if kind == NULL else ("openvino",)
+    able = (*ON_NVIDIA, *OPT_IN) if kind == NVIDIA else (NULL,) if kind == NULL else ("openvino",)
     if backend not in able:
         raise BackendError(
             "device",

@@ -63,6 +63,8 @@ class CudaGpu(Struct, frozen=True, kw_only=True):
         Streaming multiprocessors: of a MIG instance its own, not the card's.
     memory_bytes
         All of its memory, used or not.
+    pci_bus_id
+        Where it sits, as NVML names it too; None of a driver that does not tell.
     """
 
     ordinal: int
@@ -70,6 +72,7 @@ class CudaGpu(Struct, frozen=True, kw_only=True):
     compute_capability: str
     sm_count: int
     memory_bytes: int
+    pci_bus_id: str | None = None
 
     @property
     def device(self) -> str:
@@ -163,7 +166,17 @@ def _gpu(cuda: Any, ordinal: int) -> CudaGpu:
         compute_capability=f"{attribute(_CC_MAJOR)}.{attribute(_CC_MINOR)}",
         sm_count=attribute(_SM_COUNT),
         memory_bytes=memory.value,
+        pci_bus_id=_pci_bus_id(cuda, device),
     )
+
+
+def _pci_bus_id(cuda: Any, device: ctypes.c_int) -> str | None:
+    bus = ctypes.create_string_buffer(32)
+    try:
+        _check(cuda, "cuDeviceGetPCIBusId", bus, len(bus), device)
+    except (_RefusedError, AttributeError):  # an integrated GPU may sit on no bus
+        return None
+    return bus.value.decode("ascii", "replace") or None
 
 
 def _not_opened(words: str) -> CudaDriver:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from medge.errors import BackendError
 from medge.profiles.cuda_driver import CudaDriver, CudaGpu, driver
-from medge.profiles.device import device_tier, identity
+from medge.profiles.device import Device, describe, device_tier, identity
 from medge.profiles.device_names import check_present, ordinal
 
 
@@ -76,16 +77,22 @@ def tier_of_device(device: str) -> str:
 def identity_of_device(device: str) -> str:
     """Return what has to be equal for a measurement on one device to hold on another.
 
-    Of a GPU: name, compute capability, multiprocessors, memory, and the newest CUDA that its driver
-    runs; then the CPU that feeds it.
+    Of a GPU what ``kind_of`` says, then the CPU that feeds it. Its driver is recorded, and is none
+    of this: updates would end the use of all that was measured.
     """
     gpu = gpu_of(device)
-    if gpu is None:
-        return identity()
-    return (
-        f"{gpu.name} {tier_of_device(device)} {gpu.sm_count} SMs {gpu.memory_bytes >> 20} MiB "
-        f"CUDA {_asked_once().version} with {identity()}"
-    )
+    return identity() if gpu is None else f"{kind_of(gpu)} with {identity()}"
+
+
+def kind_of(gpu: CudaGpu) -> str:
+    """Return what two GPUs have in common that run alike: "NVIDIA L4 sm_89 58 SMs 22563 MiB"."""
+    tier = f"sm_{gpu.compute_capability.replace('.', '')}"
+    return f"{gpu.name} {tier} {gpu.sm_count} SMs {gpu.memory_bytes >> 20} MiB"
+
+
+def describe_device(device: str) -> Device:
+    """Return this machine's CPU, with the GPU that a device is."""
+    return dataclasses.replace(describe(), gpu=gpu_of(device))
 
 
 def name_of_device(device: str, cpu_name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medge.profiles.cgroup import cpu_quotas
+from medge.profiles.cuda_driver import CudaGpu
 from medge.profiles.kernel_files import ROOT, read_text
 
 # Best first; the tier is the first of which every flag is there.
@@ -34,11 +35,12 @@ _INSTRUCTION_SETS = (
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The CPU as this process may use it.
+    """The CPU as this process may use it, and the GPU that a network ran on.
 
     ``cpus`` are logical, ``cores`` physical; both respect the affinity mask and the cgroup quota.
     ``tier`` is the widest instruction set that runtimes use, None where the kernel does not tell.
-    ``sources`` maps each field to the file or call that it was read from.
+    ``sources`` maps each field to the file or call that it was read from. ``gpu`` is None where no
+    NVIDIA GPU took part.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Device:
     cores: int
     tier: str | None
     sources: Mapping[str, str]
+    gpu: CudaGpu | None = None
 
 
 def describe(root: Path = ROOT) -> Device:

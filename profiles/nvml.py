@@ -64,6 +64,37 @@ def through_nvml(nvml: Any, driver_version: str | None) -> Nvidia:
             nvml.nvmlShutdown()
 
 
+def index_of(pci_bus_id: str, library: Callable[[], Any] | None = None) -> int | None:
+    """Return the number that NVML gives the GPU on a bus; None where it names none.
+
+    A card that is cut into instances (MIG) has none: its counters are those of all instances.
+
+    Parameters
+    ----------
+    pci_bus_id
+        As CUDA tells it: "0000:01:00.0".
+    library
+        Returns the module pynvml; default: the installed one.
+    """
+    if library is None and not installed():
+        return None
+    nvml = (library or pynvml)()
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:  # why is what open_sensors and `medge doctor` tell
+        return None
+    try:
+        handle = nvml.nvmlDeviceGetHandleByPciBusId(pci_bus_id.encode())
+        mig = _asked(nvml, nvml.nvmlDeviceGetMigMode, handle)
+        cut = mig is not None and mig[0] == nvml.NVML_DEVICE_MIG_ENABLE
+        return None if cut else int(nvml.nvmlDeviceGetIndex(handle))
+    except nvml.NVMLError:
+        return None
+    finally:
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
 def _gpu(nvml: Any, handle: Any) -> Gpu:
     capability = _asked(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
     memory = _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)

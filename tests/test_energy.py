@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from medge.bench import energy as energy_module
 from medge.bench.energy import Span, energy, nvml_part, ratio_of_sums, shortest_ns
 from medge.bench.sections import Absent, Energy
 from medge.bench.student import t_quantile
 from medge.engine.sealed import Candidate
+from medge.profiles import cuda_gpus
+from medge.profiles.cuda_driver import CudaDriver, CudaGpu
 from medge.profiles.sensors.trace import Channel, Trace
 
 SECOND = 1_000_000_000
@@ -24,6 +27,7 @@ PACKAGE = Channel(
     quantity="energy", part="package-0", unit="J", source="RAPL", update_ns=1_000_000, wraps_at=64.0
 )
 RAIL = Channel(quantity="power", part="VDD_IN", unit="W", source="INA3221")
+RAIL_COUNTED = Channel(quantity="energy", part="VDD_IN", unit="J", source="INA238")
 IDLE_W, BUSY_W = 10.0, 30.0
 IDLE = [Span(SECOND, 5 * SECOND)]
 BUSY = [Span(start * SECOND, (start + 1) * SECOND, 20) for start in range(6, 16)]
@@ -179,14 +183,37 @@ def test_only_the_gpu_that_ran_it_counts_and_by_its_counter() -> None:
     [
         ("onnxruntime", "cpu", None),
         ("openvino", "GPU.1", None),  # Intel's, which lies within the package
-        ("tensorrt-rtx", "gpu", "gpu0"),
-        ("onnxruntime", "cuda:1", "gpu1"),
+        ("tensorrt-rtx", "nvidia:0", "gpu1"),  # CUDA's first sits on the bus of NVML's second
+        ("onnxruntime", "nvidia:1", "gpu0"),
+        ("onnxruntime", "nvidia:2", "nvidia:2"),  # NVML does not name it: no sensor has this name
     ],
 )
 def test_only_gpus_that_nvml_knows_have_a_rail_of_their_own(
-    backend: str, device: str, part: str | None
+    monkeypatch: pytest.MonkeyPatch, backend: str, device: str, part: str | None
 ) -> None:
+    buses = ("0000:41:00.0", "0000:01:00.0", "0000:81:00.0")
+    gpus = tuple(
+        CudaGpu(
+            ordinal=number,
+            name="A GPU",
+            compute_capability="8.6",
+            sm_count=20,
+            memory_bytes=1 << 33,
+            pci_bus_id=bus,
+        )
+        for number, bus in enumerate(buses)
+    )
+    monkeypatch.setattr(cuda_gpus, "_asked_once", lambda: CudaDriver(state="ready", gpus=gpus))
+    monkeypatch.setattr(energy_module, "index_of", {buses[1]: 0, buses[0]: 1}.get)
     assert nvml_part(Candidate(backend=backend, device=device, variant="fp32")) == part
+
+
+def test_the_energy_of_a_gpu_is_never_that_of_the_cpu_alone() -> None:
+    told = energy(counted(), IDLE, BUSY, "gpu0")
+    assert isinstance(told, Absent)
+    assert energy(counted(RAIL_COUNTED), IDLE, BUSY, "gpu0") == energy(
+        counted(RAIL_COUNTED), IDLE, BUSY
+    )  # a board's rails feed its GPU too
 
 
 def test_a_span_too_short_for_the_sensor_is_refused_with_the_length_it_needs() -> None:

@@ -79,7 +79,7 @@ def test_a_variant_is_a_precision_and_bf16_is_the_runtimes_own(
 @pytest.mark.parametrize(
     ("asked", "rule", "told"),
     [
-        ({"backend": "tensorflow"}, "backend-unknown", "onnxruntime, openvino, null"),
+        ({"backend": "tensorflow"}, "backend-unknown", "known are onnxruntime, openvino"),
         ({"precision": "fp8"}, "precision", "fp32, int8"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "precision", "--backend openvino"),
         ({"device": "gpu"}, "device", "openvino"),

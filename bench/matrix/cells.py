@@ -13,15 +13,15 @@ from msgspec import Struct
 from medge.bench.candidates import Runtime, candidates, precision_name, runtimes
 from medge.bench.matrix.places import CPU, Place
 from medge.bench.procedure import Procedure, Sampling, WarmUp
-from medge.engine.backends import BACKENDS, backend_class
+from medge.engine.backends import BACKENDS, OPT_IN, backend_class
 from medge.engine.backends.presence import absence
 from medge.engine.bundle import Bundle
 from medge.engine.manifest import Manifest
 from medge.engine.sealed import Candidate
-from medge.profiles.device import allowed_cores, identity
+from medge.profiles.cuda_gpus import identity_of_device
+from medge.profiles.device import allowed_cores
+from medge.profiles.device_names import NULL, ordinal
 from medge.profiles.terms import Sha256, Text
-
-NULL = "null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Cell:
             cpus=self.place.cpus,
             together=self.together,
             backend_version=self.version,
-            machine=identity(),
+            machine=identity_of_device(self.candidate.device),
             procedure=self.procedure,
         ).key
 
@@ -162,10 +162,13 @@ def plan(subjects: Sequence[Subject], asked: Asked) -> Plan:
 def _present(asked: Asked) -> Iterator[tuple[Runtime, Place]]:
     """Yield every runtime with each place of it that was asked for."""
     wanted = set(asked.backends) or set(BACKENDS) - {NULL}
-    known, _ = runtimes(None)
+    known, _ = runtimes(None, also=[name for name in OPT_IN if name in wanted])
     if NULL in wanted:
         nothing = backend_class(NULL)()
-        known.append(Runtime(NULL, nothing.version, CPU, nothing.precisions(CPU)))
+        known += [
+            Runtime(NULL, nothing.version, device, nothing.precisions(device))
+            for device in (CPU, *_null_devices(asked))
+        ]
     for runtime in known:
         if runtime.backend not in wanted:
             continue
@@ -188,11 +191,18 @@ def _absent(subject: Subject, asked: Asked, made: Plan) -> None:
         if asked.places is None:
             continue
         has = {device.lower() for device in _devices(name)}
+        has.update(_null_devices(asked) if name == NULL else ())
         made.refused += [
             Refusal(subject, name, "-", place.name, f"{name} has no such device here", "device")
             for place in asked.places
             if place.device.lower() not in has
         ]
+
+
+def _null_devices(asked: Asked) -> tuple[str, ...]:
+    """Return the devices that are no hardware: as many as were asked for."""
+    named = [place.device for place in asked.places or ()]
+    return tuple(device for device in named if ordinal(device, NULL) is not None)
 
 
 def _devices(name: str) -> tuple[str, ...]:
@@ -214,13 +224,18 @@ def _of_runtime(subject: Subject, runtime: Runtime, place: Place, asked: Asked, 
         name = precision_name(candidate)
         if not _wanted(name, asked):
             continue
+        on_gpu = ordinal(runtime.device) is not None
         for streams in asked.streams:
-            if streams > candidate.threads:
-                reason = f"{streams} streams need as many threads; there are {candidate.threads}"
+            # Calls that wait for a GPU need no core each.
+            threads = streams if on_gpu else candidate.threads
+            if streams > threads:
+                reason = f"{streams} streams need as many threads; there are {threads}"
                 made.refused.append(Refusal(subject, runtime.backend, name, place.name, reason))
                 continue
             for batch in asked.batches:
-                changed = msgspec.structs.replace(candidate, streams=streams, batch=batch)
+                changed = msgspec.structs.replace(
+                    candidate, threads=threads, streams=streams, batch=batch
+                )
                 made.cells.append(
                     Cell(
                         subject, changed, place, runtime.version, _procedure(changed, place, asked)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from medge.errors import UsageError
+from medge.profiles.cuda_gpus import devices_offered
+from medge.profiles.device_names import NULL, devices_typed, ordinal
 from medge.profiles.terms import Count, Text
 
 CPU = "cpu"
@@ -25,7 +27,7 @@ class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def name(self) -> str:
-        """Return it as it is typed: ``GPU.0``, ``cpu``, ``cpu:0-3``."""
+        """Return it as it is typed: ``nvidia:0``, ``cpu``, ``cpu:0-3``."""
         return self.device if self.cpus is None else f"{self.device}:{list_text(self.cpus)}"
 
 
@@ -35,11 +37,15 @@ def read_places(typed: Sequence[str]) -> tuple[Place, ...] | None:
     Raises
     ------
     UsageError
-        Rule ``bench-cpus``: CPUs that this process may not use.
+        Rule ``bench-cpus``: CPUs that this process may not use. Rule ``device-list``: a list of
+        GPUs that is none.
+    BackendError
+        Rule ``cuda-driver`` and the like: every NVIDIA GPU is meant, and there is none.
     """
     if any(word.lower() == EVERY for word in typed):
         return None
-    return tuple(dict.fromkeys(_place(word) for word in typed))
+    words = (each for word in typed for each in devices_typed(word, devices_offered))
+    return tuple(dict.fromkeys(_place(word) for word in words))
 
 
 def apart(places: Sequence[Place]) -> tuple[Place, ...]:
@@ -90,6 +96,8 @@ def list_text(cpus: Sequence[int]) -> str:
 def _place(word: str) -> Place:
     if word.lower() == CPU:
         return Place(device=CPU)
+    if ordinal(word) is not None or ordinal(word, NULL) is not None:
+        return Place(device=word)
     found = _PINNED.fullmatch(word)
     if found is None:
         return Place(device=word.upper())

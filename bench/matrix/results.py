@@ -9,17 +9,19 @@ from importlib import metadata
 from medge.bench import sections
 from medge.bench.candidates import is_reference, stored_drift
 from medge.bench.doubts import Doubt, doubts
-from medge.bench.energy import Span, energy
+from medge.bench.energy import Span, energy, nvml_part
 from medge.bench.matrix.cells import Cell, Subject
 from medge.bench.matrix.running import Running
 from medge.bench.profile.loaded import LoadFacts
+from medge.bench.profile.versions import driver_versions
 from medge.bench.result import Result
 from medge.bench.sections import Absent, Energy, Evidence, Golden, Sections
 from medge.bench.store import Store
 from medge.engine.evidence import Drift
 from medge.engine.passport import read_passport
 from medge.errors import MedgeError
-from medge.profiles.device import describe, device_tier, identity
+from medge.profiles.cuda_gpus import describe_device, tier_of_device
+from medge.profiles.device import identity
 from medge.profiles.sensors import Trace
 
 COMMAND = ("medge", "bench")  # without its paths, which may name patients
@@ -45,7 +47,7 @@ def result_of(running: Running, matrix: str, trace: Trace | None, idle: Sequence
     drift = drift_of(cell)
     return Result(
         bundle_sha256=subject.digest,
-        device=describe(),
+        device=describe_device(cell.candidate.device),
         device_identity=identity(),
         measurements=(running.measurement,) if fault is None else (),
         drifts=() if drift is None else (drift,),
@@ -60,7 +62,8 @@ def result_of(running: Running, matrix: str, trace: Trace | None, idle: Sequence
                     "medge": metadata.version("medge"),
                     "python": platform.python_version(),
                     cell.candidate.backend: cell.version,
-                },
+                }
+                | driver_versions(cell.candidate.device),
                 seeds={"order": cell.procedure.seed},
                 command=COMMAND,
             ),
@@ -117,9 +120,8 @@ def drift_of(cell: Cell) -> Drift | None:
     if is_reference(cell.candidate):
         return None
     passport = read_passport(cell.subject.digest)
-    return stored_drift(
-        cell.subject.manifest, passport, cell.candidate, cell.version, device_tier()
-    )
+    tier = tier_of_device(cell.candidate.device)
+    return stored_drift(cell.subject.manifest, passport, cell.candidate, cell.version, tier)
 
 
 def _golden(facts: LoadFacts) -> Golden:
@@ -142,4 +144,4 @@ def _energy(running: Running, trace: Trace | None, idle: Sequence[Span]) -> Ener
         return None
     if running.cell.together:
         return Absent(reason="several devices worked at the same time")
-    return energy(trace, idle, running.busy)
+    return energy(trace, idle, running.busy, nvml_part(running.cell.candidate))

@@ -12,11 +12,12 @@ from medge.bench.matrix.places import Place
 from medge.bench.matrix.results import drift_of, stored
 from medge.bench.measure import Measurement
 from medge.bench.procedure import Procedure, differences
-from medge.bench.result import Result
+from medge.bench.result import Result, ran_on
 from medge.bench.sections import Absent, Energy
 from medge.bench.stats import percentile, percentile_interval
 from medge.engine.evidence import Drift
 from medge.engine.sealed import Candidate
+from medge.profiles.cuda_gpus import kind_of
 from medge.profiles.device import cpu_name, identity
 
 SPAN = "infer"
@@ -34,7 +35,8 @@ class Row:
     Parameters
     ----------
     device
-        Name of the machine's processor; ``place`` is what the runtime used of it.
+        Name of the machine's processor; ``place`` is what the runtime used of it. ``gpu`` is the
+        kind of GPU that it ran on.
     here
         Whether this machine measured it.
     latency
@@ -55,6 +57,7 @@ class Row:
     backend: str
     backend_version: str | None
     precision: str
+    gpu: str | None = None
     candidate: Candidate | None = None
     together: tuple[str, ...] = ()
     pictures_per_s: float | None = None
@@ -156,8 +159,9 @@ def _row(result: Result, price_per_hour: float | None = None) -> Row:
     return Row(
         bundle=sections.evidence.bundle,
         bundle_sha256=result.bundle_sha256,
-        device=result.device.name,
+        device=result.device.name if here else ran_on(result),
         here=here,
+        gpu=None if result.device.gpu is None else kind_of(result.device.gpu),
         place=_place(candidate, latency),
         backend=candidate.backend,
         backend_version=result.backend_version,
@@ -188,6 +192,55 @@ def _here(cell: Cell, result: Result, price_per_hour: float | None) -> Row:
     drift = drift_of(cell)
     verdict = _verdict(cell.candidate, () if drift is None else (drift,))
     return replace(row, place=cell.place.name, verdict=verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Devices that worked at the same time, in one way of running one bundle, as one.
+
+    ``pictures_per_s`` and ``alone_per_s`` are sums over the devices: what they did at once, and
+    what each did while the others rested; None where one of them was not measured.
+    """
+
+    bundle: str
+    backend: str
+    precision: str
+    places: tuple[str, ...]
+    pictures_per_s: float | None
+    alone_per_s: float | None
+
+    @property
+    def scaling_ratio(self) -> float | None:
+        """The part of the sum that is left when all work at once; 1 when they share nothing."""
+        if self.pictures_per_s is None or not self.alone_per_s:
+            return None
+        return self.pictures_per_s / self.alone_per_s
+
+
+def crowds(rows: Sequence[Row]) -> list[Crowd]:
+    """Return one crowd for all rows that were measured at the same time."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        each = row.candidate
+        how = None if each is None else (each.batch, each.streams)
+        key = (row.bundle_sha256, row.backend, row.precision, how, row.together)
+        groups.setdefault(key, []).append(row)
+    return [
+        Crowd(
+            bundle=some[0].bundle,
+            backend=some[0].backend,
+            precision=some[0].precision,
+            places=some[0].together,
+            pictures_per_s=_sum([row.pictures_per_s for row in some], len(some[0].together)),
+            alone_per_s=_sum([row.alone_per_s for row in some], len(some[0].together)),
+        )
+        for some in groups.values()
+    ]
+
+
+def _sum(rates: Sequence[float | None], devices: int) -> float | None:
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) if len(known) == devices else None
 
 
 def cost(pictures_per_s: float, price_per_hour: float) -> float:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from medge.bench.energy import Span, shortest_ns
+from medge.bench.energy import Span, nvml_part, shortest_ns
 from medge.bench.matrix.cells import Cell, Plan, Subject
 from medge.bench.matrix.places import apart
 from medge.bench.matrix.results import found_before, result_of
@@ -89,7 +89,10 @@ class Session:
 
     def _rest(self) -> None:
         """Do nothing for as long as the sensors need to tell what the idle machine takes."""
-        needed_ns = shortest_ns(self._sampler.trace())
+        trace = self._sampler.trace()
+        parts = {nvml_part(cell.candidate) for cell in self.plan.cells}
+        times_ns = [shortest_ns(trace, part) for part in parts]
+        needed_ns = max((each for each in times_ns if each is not None), default=None)
         if needed_ns is None:
             return
         # A turn of ten of the sensor's values, and twice the shortest time that it can tell.

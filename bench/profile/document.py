@@ -19,7 +19,8 @@ from medge.bench.profile.versions import versions
 from medge.bench.result import Result
 from medge.bench.sections import Absent, Evidence, Golden, Overhead, Sections
 from medge.engine.passport import read_passport
-from medge.profiles.device import describe, device_tier, identity
+from medge.profiles.cuda_gpus import describe_device, tier_of_device
+from medge.profiles.device import identity
 
 if TYPE_CHECKING:
     from medge.bench.profile.pictures import Pictures
@@ -72,7 +73,7 @@ def result_of(
     found = subject.measurements
     return Result(
         bundle_sha256=bundle.digest,
-        device=describe(),
+        device=describe_device(candidate.device),
         device_identity=identity(),
         measurements=tuple(found[stage] for stage in sorted(found, key=_place)),
         drifts=tuple(subject.drifts) or _known_drifts(bundle, subject),
@@ -93,7 +94,7 @@ def _known_drifts(bundle: Bundle, subject: Subject) -> tuple[Drift, ...]:
         read_passport(bundle.digest),
         subject.candidate,
         subject.facts.backend_version,
-        device_tier(),
+        tier_of_device(subject.candidate.device),
     )
     return () if found is None else (found,)
 
@@ -134,7 +135,7 @@ def _evidence(
         bundle=f"{manifest.name} {manifest.version}",
         model_sha256=manifest.files["model.onnx" if variant is None else variant.file].sha256,
         data_sha256=pictures.sha256(),
-        versions=versions(candidate.backend, subject.facts.backend_version),
+        versions=versions(candidate.backend, subject.facts.backend_version, candidate.device),
         seeds={"rounds": request.seed, "pictures": request.seed} | subject.seeds,
         command=request.command,
         deviations=tuple(deviations),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
+from medge.profiles.device_names import ordinal
+from medge.profiles.nvidia import nvidia
+
 PACKAGES = ("medge", "numpy", "msgspec", "pydicom", "pillow")
 
 
-def versions(backend: str, backend_version: str) -> dict[str, str]:
-    """Return the versions of Python, packages, runtime, C library and kernel."""
+def versions(backend: str, backend_version: str, device: str = "cpu") -> dict[str, str]:
+    """Return the versions of Python, packages, runtime, C library, kernel and GPU driver."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         found[name] = metadata.version(name)
@@ -18,4 +21,12 @@ def versions(backend: str, backend_version: str) -> dict[str, str]:
     if libc_version:
         found[libc] = libc_version
     found[platform.system().lower() or "system"] = platform.release() or "unknown"
-    return found
+    return found | driver_versions(device)
+
+
+def driver_versions(device: str) -> dict[str, str]:
+    """Return the version of NVIDIA's driver for a device of its, nothing for others."""
+    if ordinal(device) is None:
+        return {}
+    version = nvidia().driver_version
+    return {"nvidia-driver": version or "unknown"}

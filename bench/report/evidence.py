@@ -13,6 +13,7 @@ from medge.bench.report.blocks import Block, Paragraph, Quiet, Section, table
 from medge.bench.report.quantities import milliseconds, number
 from medge.bench.report.subject import NETWORK, WHOLE, Entry, Subject
 from medge.bench.sections import Absent, Evidence, Overhead
+from medge.profiles.cuda_gpus import kind_of
 
 
 def doubts_of(subject: Subject) -> Section:
@@ -115,6 +116,8 @@ def _origin(subject: Subject) -> Iterator[tuple[str, str]]:
         yield "command", " ".join(told.command)
     yield "device", result.device.name
     yield "device, identity", result.device_identity
+    if result.device.gpu is not None:
+        yield "GPU", kind_of(result.device.gpu)
     yield "instruction tier", result.device.tier or "not known"
     yield "CPUs, cores that may be used", f"{result.device.cpus}, {result.device.cores}"
     yield "backend", f"{lead.name}; version {result.backend_version or 'not known'}"

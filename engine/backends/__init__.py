@@ -20,6 +20,10 @@ BACKENDS = {  # the order means nothing: a sealed choice decides, else onnxrunti
     "null": "medge.engine.backends.null:Null",  # answers at once: what remains is our own cost
 }
 
+OPT_IN = {  # never a candidate, never a default: only where somebody names it
+    "onnxruntime-tensorrt": "medge.engine.backends.ort_tensorrt:OnnxRuntimeTensorRT",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -119,11 +123,12 @@ def backend_class(name: str) -> type[Backend]:
     BackendError
         Rule ``backend-unknown``.
     """
-    if name not in BACKENDS:
+    known = {**BACKENDS, **OPT_IN}
+    if name not in known:
         raise BackendError(
-            "backend-unknown", f"There is no backend of this name; known are {', '.join(BACKENDS)}."
+            "backend-unknown", f"There is no backend of this name; known are {', '.join(known)}."
         )
-    module, attribute = BACKENDS[name].split(":")
+    module, attribute = known[name].split(":")
     return cast("type[Backend]", getattr(importlib.import_module(module), attribute))
 
 

@@ -83,10 +83,18 @@ def private_folder(*, in_memory: bool = True) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def placement_of(profile: bytes, provider: str) -> Placement:
-    """Read a profile; one that is not whole tells nothing, and then nothing is known to run."""
+def placement_of(profile: bytes, provider: str, *, timed: bool = True) -> Placement:
+    """Read a profile; one that is not whole tells nothing, and then nothing is known to run.
+
+    Parameters
+    ----------
+    provider
+        Which was asked for; nodes of another count as elsewhere.
+    timed
+        Whether the durations are those of the work.
+    """
     nodes = {
-        (event.name, event.args.node_index): _node(event.args, event.dur, provider)
+        (event.name, event.args.node_index): _node(event.args, timed * event.dur, provider)
         for event in _events(profile)
         if _is_node(event)
     }

@@ -10,7 +10,10 @@ from medge.errors import BackendError
 
 # These bring the same module; with both, the one that was installed last wins file by file.
 RIVALS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
-GPU_PACKAGE = {"onnxruntime": "onnxruntime-gpu"}  # which of them runs on NVIDIA GPUs
+GPU_PACKAGE = {  # which of them runs on NVIDIA GPUs
+    "onnxruntime": "onnxruntime-gpu",
+    "onnxruntime-tensorrt": "onnxruntime-gpu",
+}
 
 
 def absence(backend: str) -> BackendError | None:
@@ -39,7 +42,7 @@ def gpu_absence(backend: str) -> BackendError | None:
         return missing
     if _version(package) is not None:
         return missing
-    others = [each for each in RIVALS.get(backend, ()) if _version(each) is not None]
+    others = [each for each in RIVALS["onnxruntime"] if _version(each) is not None]
     removal = f"python -m pip uninstall -y {' '.join(others)} && " if others else ""
     return BackendError(
         "backend-missing",

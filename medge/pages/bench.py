@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import msgspec
 
-from medge.bench.matrix.cells import NULL
-from medge.bench.matrix.rows import Matrix, Row
+from medge.bench.matrix.rows import Crowd, Matrix, Row, crowds
 from medge.bench.sections import Absent, Energy
 from medge.bench.stats import percentile_interval
 from medge.console import rows_text
 from medge.pages.estimate import terminal_width
+from medge.profiles.device_names import NULL
 
 SHORT = {"reference": "ref", "not judged": "unjudged", "inconclusive": "open", "not-judged": "void"}
 LEGEND = (
@@ -54,6 +55,10 @@ def bench_object(found: Matrix) -> dict[str, Any]:
             }
             for row in found.at_once
         ],
+        "together": [
+            {**asdict(crowd), "scaling_ratio": crowd.scaling_ratio}
+            for crowd in crowds(found.at_once)
+        ],
         "elsewhere": [_object(row) for row in found.elsewhere],
         "left_out": [
             {"differs_in": list(fields), "results": count} for fields, count in found.unlike.items()
@@ -71,6 +76,7 @@ def _object(row: Row) -> dict[str, Any]:
         "device": row.device,
         "here": row.here,
         "place": row.place,
+        "gpu": row.gpu,
         "at_once_with": list(row.together),
         "backend": row.backend,
         "backend_version": row.backend_version,
@@ -198,7 +204,21 @@ def _contention(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[Line]]:
         )
         line = Line((*head, *figures), None) if row.reason is None else Line(head, row.reason)
         lines.append(line)
+    lines += [
+        Line(
+            (crowd.backend, crowd.precision, "together", "", *map(_rate_of, sums), _scaling(crowd)),
+            None,
+        )
+        for crowd in crowds(rows)
+        if None not in (sums := (crowd.alone_per_s, crowd.pictures_per_s))
+    ]
     return columns, lines
+
+
+def _scaling(crowd: Crowd) -> str:
+    """Return how many times longer a picture takes when all work: 1 when they share nothing."""
+    ratio = crowd.scaling_ratio
+    return "-" if not ratio else f"{1 / ratio:.2f}"
 
 
 def _block(title: str, columns: Sequence[str], lines: Sequence[Line], form: str) -> str:
@@ -254,7 +274,13 @@ def _notes(found: Matrix) -> Iterator[str]:
     for reason in dict.fromkeys(each.reason for each in energies):
         yield f"No energy: {reason}."
     if found.at_once:
-        yield "ratio: alone over at once; 1 when the others cost a device nothing."
+        yield (
+            "ratio: alone over at once; 1 when the others cost a device nothing. together: the sum "
+            "over the devices."
+        )
+    gpus = {row.place: row.gpu for row in found.rows if row.gpu is not None}
+    for place, gpu in gpus.items():
+        yield f"{place}: {gpu}."
     if any(row.backend == NULL for row in found.rows):
         yield "null runs no network: its figures are what medge itself costs."
     if found.price_per_hour is not None:
@@ -300,7 +326,11 @@ def _batch(row: Row) -> str:
 
 
 def _rate(row: Row) -> str:
-    return "-" if row.pictures_per_s is None else _number(row.pictures_per_s)
+    return _rate_of(row.pictures_per_s)
+
+
+def _rate_of(pictures_per_s: float | None) -> str:
+    return "-" if pictures_per_s is None else _number(pictures_per_s)
 
 
 def _ms(time_ns: int | None) -> str:

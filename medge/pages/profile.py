@@ -81,7 +81,9 @@ def answer(result: Result) -> Iterator[Row]:
     if result.candidate is not None:
         device = result.candidate.device
         yield ("answer", "measured", f"{spoken(result.candidate)} ({result.backend_version})")
-        yield ("answer", "on", result.device.name if device == "cpu" else device)
+        gpu = result.device.gpu
+        named = device if gpu is None else f"{device} ({gpu.name})"
+        yield ("answer", "on", result.device.name if device == "cpu" else named)
     whole = _stage(result, WHOLE)
     if whole is not None:
         yield ("answer", WHOLE, f"p50 {_percentile(whole, 0.5)}; {_tail(whole, 0.99)}")

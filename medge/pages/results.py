@@ -16,6 +16,7 @@ from medge.errors import StorageError
 from medge.pages.compare import printable
 from medge.pages.estimate import terminal_width
 from medge.pages.profile import SECTIONS, STAGES
+from medge.profiles.cuda_gpus import kind_of
 
 if TYPE_CHECKING:
     from medge.bench.measure import Measurement
@@ -199,6 +200,8 @@ def _result_rows(number: int, result: Result, here: str) -> Iterator[Row]:
     yield ("result", "bundle digest", result.bundle_sha256)
     yield ("result", "taken", f"{result.taken} by medge {result.medge} on {where}")
     yield ("result", "device", f"{result.device.name} ({result.device.tier or 'unknown'} tier)")
+    if result.device.gpu is not None:
+        yield ("result", "gpu", kind_of(result.device.gpu))
     if result.sections is not None:
         for section in SECTIONS:
             yield from section(result)

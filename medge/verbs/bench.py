@@ -31,7 +31,8 @@ MOST_BATCH, MOST_STREAMS = 4096, 1024
     "devices",
     multiple=True,
     metavar="NAME",
-    help="cpu, cpu:0-3 (these CPUs), GPU.0, all; may be repeated. Default: cpu.",
+    help="cpu, cpu:0-3 (these CPUs), nvidia:0,1, nvidia:all, GPU.0, all; may be repeated. "
+    "Default: cpu.",
 )
 @click.option(
     "--price-per-hour",
