@@ -17,6 +17,7 @@ from medge.engine.backends.presence import require
 from medge.engine.cache import EngineFacts
 from medge.engine.graph_scan import check_graph
 from medge.errors import BackendError, InputError, UsageError
+from medge.profiles.cuda_gpus import name_of_device
 from medge.profiles.device import cpu_name, identity
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Session:
         self.choice = choice
         self.backend = choice.backend
         self.precision = choice.precision_name
-        self.device = f"{choice.device} ({cpu_name()})" if choice.device == "cpu" else choice.device
+        self.device = name_of_device(choice.device, cpu_name())
         self._inputs, self._outputs = ports(bundle.manifest)
         # Made before the model is read: the import overlaps with the check of the bundle's files.
         self._runtime: Backend = backend_class(choice.backend)()
