@@ -31,7 +31,12 @@ from medge.engine.sealed import Candidate, Goal, Outcome, Row, SealedChoice, wri
 from medge.engine.select import Choice
 from medge.engine.selftest import open_proven
 from medge.errors import BackendError, GateError, MedgeError
-from medge.profiles.cuda_gpus import describe_device, identity_of_device, tier_of_device
+from medge.profiles.cuda_gpus import (
+    describe_device,
+    identity_of_device,
+    require_gpus,
+    tier_of_device,
+)
 from medge.profiles.device import allowed_cores, device_tier, identity
 
 if TYPE_CHECKING:
@@ -74,7 +79,8 @@ def choose_fastest(
     Raises
     ------
     BackendError
-        Rule ``device``: nothing here can run the bundle on the device that was asked for.
+        Rule ``device``: nothing here can run the bundle on the device that was asked for. Rules
+        ``cuda-driver``, ``cuda-device``, ``cuda-failed``: it is a GPU, and the driver offers none.
     GateError
         Rule ``compile``: not even fp32 passes its self-test here.
     StorageError
@@ -115,6 +121,8 @@ class _Search:
         self.found, absent = runtimes(self.request.device)
         self.rows |= {row.candidate: row for row in absent}
         if not self.found:
+            if self.request.device is not None:
+                require_gpus((self.request.device,))
             raise _no_device(self.request.device, absent)
 
     def __enter__(self) -> _Search:

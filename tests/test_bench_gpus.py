@@ -25,6 +25,7 @@ from medge.bench.matrix.cells import Asked, plan
 from medge.bench.matrix.places import Place, apart, read_places
 from medge.bench.matrix.rows import Row, crowds
 from medge.bench.result import ran_on, same_device
+from medge.engine.backends import presence
 from medge.engine.bundle import open_bundle
 from medge.engine.passport import Passport
 from medge.engine.sealed import Candidate
@@ -108,6 +109,28 @@ def test_streams_of_a_gpu_need_no_core_each(
     assert found == [(1, 1), (64, 64)]
     on_cpu = msgspec.structs.replace(planned.cells[0].candidate, device="cpu")
     assert replace(planned.cells[0], candidate=on_cpu).key != planned.cells[0].key
+
+
+@pytest.mark.parametrize(
+    ("package", "rule", "told"),
+    [
+        ("onnxruntime", "backend-missing", "onnxruntime-gpu"),
+        ("onnxruntime-gpu", "cuda-driver", "."),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_a_row_with_what_keeps_it_from_it(
+    monkeypatch: pytest.MonkeyPatch, package: str, rule: str, told: str
+) -> None:
+    problem = Problem("cuda-driver", "There is none.", "Install it.")
+    monkeypatch.setattr(
+        cuda_gpus, "_asked_once", lambda: CudaDriver(state="no-driver", problem=problem)
+    )
+    monkeypatch.setattr(presence, "_version", lambda name: "1.31.1" if name == package else None)
+    asked = Asked(backends=("onnxruntime",), places=read_places(["nvidia:0"]))
+    planned = plan([subject()], asked)
+    assert planned.cells == []
+    assert [each.rule for each in planned.refused] == [rule]
+    assert told in planned.refused[0].reason
 
 
 def row(place: str, rate: float | None, alone: float | None) -> Row:

@@ -12,7 +12,7 @@ from bundles import tiny_bundle, tiny_graph
 
 from medge.engine import select
 from medge.engine.backends import BACKENDS, backend_class
-from medge.engine.backends.presence import absence
+from medge.engine.backends.presence import absence, gpu_absence, remedy
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.select import choose
 from medge.errors import BackendError, UsageError
@@ -127,6 +127,16 @@ def test_the_gpu_package_serves_as_well_but_never_beside_the_other(
     assert error is not None
     assert (error.rule, error.exit_code) == ("backend-conflict", 5)
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in error.message
+    on_gpu = gpu_absence("onnxruntime")
+    assert on_gpu is not None
+    assert 'pip install "onnxruntime-gpu[cuda,cudnn]"' in on_gpu.message
+
+
+def test_what_repairs_a_runtime_never_brings_its_rival(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, onnxruntime_gpu="1.16.0")  # too old
+    assert remedy("onnxruntime") == 'python -m pip install "onnxruntime-gpu>=1.17"'
+    installed(monkeypatch)
+    assert remedy("onnxruntime") == 'python -m pip install "onnxruntime>=1.17"'
 
 
 @pytest.mark.parametrize("name", BACKENDS)

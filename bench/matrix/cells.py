@@ -14,11 +14,13 @@ from medge.bench.candidates import Runtime, candidates, precision_name, runtimes
 from medge.bench.matrix.places import CPU, Place
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.engine.backends import BACKENDS, OPT_IN, backend_class
-from medge.engine.backends.presence import absence
+from medge.engine.backends.presence import absence, require
 from medge.engine.bundle import Bundle
 from medge.engine.manifest import Manifest
 from medge.engine.sealed import Candidate
-from medge.profiles.cuda_gpus import identity_of_device
+from medge.engine.select import ON_NVIDIA
+from medge.errors import BackendError
+from medge.profiles.cuda_gpus import identity_of_device, require_gpus
 from medge.profiles.device import allowed_cores
 from medge.profiles.device_names import NULL, ordinal
 from medge.profiles.terms import Sha256, Text
@@ -193,10 +195,21 @@ def _absent(subject: Subject, asked: Asked, made: Plan) -> None:
         has = {device.lower() for device in _devices(name)}
         has.update(_null_devices(asked) if name == NULL else ())
         made.refused += [
-            Refusal(subject, name, "-", place.name, f"{name} has no such device here", "device")
+            Refusal(subject, name, "-", place.name, *_why_not_here(name, place))
             for place in asked.places
             if place.device.lower() not in has
         ]
+
+
+def _why_not_here(name: str, place: Place) -> tuple[str, str]:
+    """Return why a runtime has no such device here, and the rule that says so."""
+    if ordinal(place.device) is not None and name in (*ON_NVIDIA, *OPT_IN):
+        try:
+            require(name, gpu=True)
+            require_gpus((place.device,))
+        except BackendError as error:
+            return error.message, error.rule
+    return f"{name} has no such device here", "device"
 
 
 def _null_devices(asked: Asked) -> tuple[str, ...]:

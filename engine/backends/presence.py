@@ -38,29 +38,40 @@ def gpu_absence(backend: str) -> BackendError | None:
     """Return why a backend cannot use NVIDIA GPUs, as far as packages tell; None if it may."""
     missing = absence(backend)
     package = GPU_PACKAGE.get(backend)
-    if package is None or (missing is not None and missing.rule == "backend-conflict"):
+    if package is None:
         return missing
-    if _version(package) is not None:
+    found = [each for each in RIVALS["onnxruntime"] if _version(each) is not None]
+    removal = f"python -m pip uninstall -y {' '.join(found)} && " if found else ""
+    command = f'{removal}python -m pip install "{package}[cuda,cudnn]"'
+    if len(found) > 1:
+        return BackendError(
+            "backend-conflict",
+            f"{' and '.join(found)} are both installed under one import name. For NVIDIA GPUs "
+            f"keep {package}: {command}",
+        )
+    if found == [package]:
         return missing
-    others = [each for each in RIVALS["onnxruntime"] if _version(each) is not None]
-    removal = f"python -m pip uninstall -y {' '.join(others)} && " if others else ""
+    how = f"takes the place of {found[0]}" if found else "is not installed"
     return BackendError(
         "backend-missing",
-        f"Backend {backend} needs {package} for NVIDIA GPUs, which "
-        f"{'takes the place of ' + others[0] if others else 'is not installed'}: "
-        f'{removal}python -m pip install "{package}[cuda,cudnn]"',
+        f"Backend {backend} needs {package} for NVIDIA GPUs, which {how}: {command}",
     )
 
 
 def remedy(backend: str) -> str:
-    """Return the command that makes a backend's runtime usable where ``absence`` says why not."""
-    removals = []
+    """Return the command that makes a backend's runtime usable where ``absence`` says why not.
+
+    Of two packages with one import name the one that is installed stays what it is.
+    """
+    removals, needed = [], []
     for requirement in backend_class(backend).requires:
         found = _found(requirement)
         if len(found) > 1:
             removals.append(f"python -m pip uninstall -y {' '.join(found)} && ")
-    needed = " ".join(f'"{requirement}"' for requirement in backend_class(backend).requires)
-    return f"{''.join(removals)}python -m pip install {needed}"
+        name, separator, version = requirement.partition(">=")
+        kept = next(iter(found)) if len(found) == 1 else name
+        needed.append(f'"{kept}{separator}{version}"')
+    return f"{''.join(removals)}python -m pip install {' '.join(needed)}"
 
 
 def installed_version(backend: str) -> str | None:
@@ -71,9 +82,9 @@ def installed_version(backend: str) -> str | None:
     return None
 
 
-def require(backend: str) -> None:
-    """Raise what ``absence`` returns, if anything."""
-    error = absence(backend)
+def require(backend: str, *, gpu: bool = False) -> None:
+    """Raise what ``absence``, or for an NVIDIA GPU ``gpu_absence``, returns, if anything."""
+    error = gpu_absence(backend) if gpu else absence(backend)
     if error is not None:
         raise error
 

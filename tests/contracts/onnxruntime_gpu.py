@@ -1,0 +1,153 @@
+"""The real onnxruntime-gpu on a machine without a GPU: each state has its name, none is silent.
+
+Run: ``python tests/contracts/onnxruntime_gpu.py [--version 1.31.1] [--venv FOLDER]``
+
+The package (256 MB) goes into an environment of its own, kept in FOLDER, beside this checkout's
+medge. States: no driver; a driver (a stub of a few lines of C) that offers two GPUs, and no CUDA
+library; both packages of ONNX Runtime at once. What onnxruntime itself does in the same place is
+shown beside. CUDA itself is not touched: that is what ``make gpu-check`` needs a GPU for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from cuda_library import cuda_library
+
+from medge.engine.state import state_folder
+
+DEPENDENCIES = ("numpy", "msgspec", "click", "psutil", "pydicom", "pillow", "rich")
+
+# What runs inside: this checkout's medge comes from the environment that runs this file, the
+# runtime from its own; pip's word on packages is that of its own alone.
+INSIDE = """
+import json, os, site, sys
+from importlib import metadata
+site.addsitedir(sys.argv[1])
+extra = sys.argv[2] == "both"
+real = metadata.version
+def version(name):
+    if name == "onnxruntime" and not extra:
+        raise metadata.PackageNotFoundError(name)
+    return real(name)
+metadata.version = version
+from medge.engine.backends import backend_class
+from medge.engine.backends.silence import silent_onnxruntime
+from medge.engine.bundle import find_bundle, open_bundle
+from medge.engine.select import choose
+from medge.engine.selftest import open_proven
+from medge.errors import MedgeError
+library = silent_onnxruntime()
+told = {"onnxruntime": library.__version__, "file": library.__file__,
+        "available": library.get_available_providers()}
+library.set_default_logger_severity(4)
+with open_bundle(find_bundle(None)) as bundle:
+    plain = library.InferenceSession(bundle.read("model.onnx"), providers=["CUDAExecutionProvider"])
+    told["onnxruntime alone took"] = plain.get_providers()
+    told["devices"] = list(backend_class("onnxruntime")().devices())
+    for device in ("cpu", "nvidia:0", "nvidia:9"):
+        for name in ("onnxruntime", "onnxruntime-tensorrt"):
+            try:
+                session, tested = open_proven(bundle, choose(bundle, name, device))
+                told[f"{name} {device}"] = f"{session.device}: {tested.cases} golden cases"
+                session.close()
+            except MedgeError as error:
+                told[f"{name} {device}"] = f"E{error.exit_code} {error.rule}: {error.message}"
+print(json.dumps(told))
+"""
+
+
+def main() -> int:
+    """Install, ask in every state, compare; 1 when a state has another name."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--version", default="1.31.1")
+    asked.add_argument("--venv", type=Path, default=state_folder() / "contracts/onnxruntime-gpu")
+    options = asked.parse_args()
+    python = environment(options.venv, options.version)
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
+        stub = cuda_library(Path(folder), GPUS=2)
+        for state, library_path, packages in (
+            ("no driver", "", "one"),
+            ("a driver, no CUDA", str(stub.parent), "one"),
+            ("both packages", str(stub.parent), "both"),
+        ):
+            told = inside(python, library_path, packages)
+            print(f"\n{state}")
+            for name, said in told.items():
+                print(f"  {name}: {said}")
+            wrong += [f"{state}: {each}" for each in faults(state, told)]
+    for each in wrong:
+        print(f"WRONG {each}", file=sys.stderr)
+    print(f"\n{len(wrong)} wrong")
+    return int(bool(wrong))
+
+
+def environment(folder: Path, version: str) -> Path:
+    """Return the Python of an environment that holds the package, made where it is not there."""
+    python = folder / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    # It must not be held to this project's pins, which are for the package for CPUs.
+    plain = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    needed = [f"onnxruntime-gpu=={version}", *DEPENDENCIES]
+    subprocess.run([*command, *needed], check=True, env=plain)
+    return python
+
+
+def inside(python: Path, library_path: str, packages: str) -> dict[str, object]:
+    """Ask in a process of its own."""
+    packages_here = next(each for each in sys.path if each.endswith("site-packages"))
+    variables = {**os.environ, "LD_LIBRARY_PATH": library_path, "MEDGE_HOME": tempfile.gettempdir()}
+    said = subprocess.run(
+        [str(python), "-c", INSIDE, packages_here, packages],
+        capture_output=True,
+        text=True,
+        env=variables,
+        cwd="/",
+        timeout=300,
+        check=False,
+    )
+    if said.returncode:
+        raise SystemExit(f"it ended with {said.returncode}: {said.stderr[-2000:]}")
+    found: dict[str, object] = json.loads(said.stdout.splitlines()[-1])
+    return found
+
+
+def faults(state: str, told: dict[str, object]) -> list[str]:
+    """Return what is not as it has to be."""
+    of_gpu = {
+        "no driver": ("cuda-driver", "cuda-driver"),
+        "a driver, no CUDA": ("provider", "device"),
+        "both packages": ("backend-conflict", "backend-conflict"),
+    }[state]
+    expected = {
+        "onnxruntime nvidia:0": f"E5 {of_gpu[0]}:",
+        "onnxruntime nvidia:9": f"E5 {of_gpu[1]}:",
+        "onnxruntime-tensorrt nvidia:0": f"E5 {of_gpu[0]}:",
+        "onnxruntime cpu": "E5 backend-conflict:" if state == "both packages" else "cpu (",
+    }
+    wrong = [
+        f"{name}: {told[name]!r}, expected {begins!r}"
+        for name, begins in expected.items()
+        if not str(told[name]).startswith(begins)
+    ]
+    if "CUDAExecutionProvider" not in str(told["available"]):
+        wrong.append("this is not the package for GPUs")
+    if told["onnxruntime alone took"] != ["CPUExecutionProvider"]:
+        wrong.append(
+            "onnxruntime no longer falls back in silence: say so in docs/decisions/gpus.md"
+        )
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())
