@@ -11,6 +11,7 @@ from report_results import DEVICE, candidate, profiled, session
 
 from medge.bench.doubts import Doubt
 from medge.bench.measure import Measurement
+from medge.bench.procedure import Procedure
 from medge.bench.report.contents import report
 from medge.bench.report.html import html
 from medge.bench.report.subject import BundleFacts, Entry, Subject, ranked
@@ -85,6 +86,14 @@ def hostile_page(name: str) -> str:
 
 def subject(*results: Result, bundle: BundleFacts | None = None) -> Subject:
     return Subject(ranked(Entry(n, each) for n, each in enumerate(results, 1)), bundle=bundle)
+
+
+def in_time(calls: int, late: int = 0, stage: str = "file-to-decision") -> Measurement:
+    """Return calls of 20 ms, of which ``late`` take 40."""
+    times = [20_000_000 + place % 97 for place in range(calls)]
+    for place in range(late):
+        times[3 + 7 * place] = 40_000_000
+    return Measurement(stage, tuple(times), Procedure(span=stage))
 
 
 def plain(*measurements: Measurement) -> Result:
