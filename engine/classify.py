@@ -45,7 +45,8 @@ def open_classifier(
         A folder, or the name of a built-in bundle; None takes ``$MEDGE_BUNDLE``, else the built-in
         breast ultrasound demonstration.
     backend, device, precision
-        ``auto`` or a name; what is asked for and absent is an error, never replaced.
+        ``auto`` or a name; what is asked for and absent is an error, never replaced. Several GPUs
+        (``nvidia:0,1``, ``nvidia:all``) share the files that ``judge_all`` is given.
     threads
         Threads of the runtime; None takes every CPU that this process may use.
 
@@ -61,7 +62,7 @@ def open_classifier(
 
     # The files are checked on a thread while the runtime is imported; nothing unchecked is used.
     opened = open_bundle(find_bundle(None if bundle is None else str(bundle)), wait=False)
-    choice = choose(opened, backend=backend, device=device, precision=precision, threads=threads)
+    choice = choose(opened, backend, device, precision, threads, several=True)
     session, tested = open_spread(opened, choice, EngineCache() if choice.sealed else None)
     return Classifier(opened, choice, session, tested)
 

@@ -58,6 +58,8 @@ def choose(
     device: str = AUTO,
     precision: str = AUTO,
     threads: int | None = None,
+    *,
+    several: bool = False,
 ) -> Choice:
     """Return how to run a bundle here: as it was sealed, unless anything else is asked for.
 
@@ -67,17 +69,19 @@ def choose(
     Parameters
     ----------
     backend, device, precision
-        A name, or ``auto``. ``precision`` is a variant of the bundle, or ``bf16``; ``device`` may
-        be several GPUs: ``nvidia:0,1`` or ``nvidia:all``.
+        A name, or ``auto``. ``precision`` is a variant of the bundle, or ``bf16``.
     threads
         Threads of the runtime, 1 to 1024; None takes one for each core allowed to this process.
+    several
+        Whether ``device`` may be several GPUs, ``nvidia:0,1`` or ``nvidia:all``, that share the
+        work (``spread.open_spread``).
 
     Raises
     ------
     BackendError
         What was asked for is not here; the message says what to do. Nothing is replaced.
     UsageError
-        ``threads`` makes no sense.
+        ``threads`` makes no sense, or several devices are named where one is meant.
     """
     unmeasured = "no choice was measured here (`medge compile` does)"
     if (backend, device, precision, threads) == (AUTO, AUTO, AUTO, None):
@@ -85,6 +89,12 @@ def choose(
         if sealed is not None:
             return _as_sealed(sealed)
     typed = (AUTO,) if device == AUTO else devices_typed(device, devices_offered)
+    if len(typed) > 1 and not several:
+        raise UsageError(
+            "device-list",
+            f"This is done on one device, and --device names {len(typed)}. Name one: `medge run` "
+            "spreads files over several, `medge bench` measures them.",
+        )
     backend, why_backend = _backend(backend, precision, unmeasured, typed[0])
     devices, why_device = _devices(backend, typed)
     variant, runtime, why_precision = _precision(bundle.manifest, backend, precision)

@@ -37,7 +37,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(bundle: Bundle, **asked: str) -> MedgeError:
     with pytest.raises(MedgeError) as caught:
-        choose(bundle, **asked)
+        choose(bundle, **asked, several=True)  # type: ignore[arg-type]
     assert caught.value.exit_code == 5
     return caught.value
 
@@ -97,7 +97,7 @@ def test_all_gpus_of_the_machine_share_the_work_when_all_are_asked_for(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, two_gpus: None
 ) -> None:
     installed(monkeypatch, "onnxruntime-gpu")
-    choice = choose(bundle, backend="onnxruntime", device="nvidia:all")
+    choice = choose(bundle, backend="onnxruntime", device="nvidia:all", several=True)
     assert (choice.device, choice.devices) == ("nvidia:0", ("nvidia:0", "nvidia:1"))
 
 

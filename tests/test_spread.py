@@ -197,7 +197,7 @@ def test_a_stream_is_always_left_however_calls_end(
 
 def test_null_devices_are_as_many_as_are_asked_for(path: Path) -> None:
     with open_bundle(path) as bundle:
-        choice = choose(bundle, device="null:0,2,1")
+        choice = choose(bundle, device="null:0,2,1", several=True)
         assert choice.backend == "null"
         session, tested = open_spread(bundle, choice)
         assert isinstance(session, Spread)
@@ -207,6 +207,13 @@ def test_null_devices_are_as_many_as_are_asked_for(path: Path) -> None:
         session.close()
 
 
+def test_what_is_done_on_one_device_refuses_several(path: Path) -> None:
+    with open_bundle(path) as bundle, pytest.raises(UsageError) as caught:
+        choose(bundle, device="null:0,1")
+    assert caught.value.rule == "device-list"
+    assert "medge bench" in caught.value.message
+
+
 def test_none_stays_open_when_one_of_several_cannot_be_loaded(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,7 +221,8 @@ def test_none_stays_open_when_one_of_several_cannot_be_loaded(
     close = Session.close
     monkeypatch.setattr(Session, "close", lambda self: (closed.append(self.device), close(self)))
     with open_bundle(path) as bundle:
-        choice = replace(choose(bundle, device="null:0,1"), devices=("null:0", "null:1", "GPU.7"))
+        choice = choose(bundle, device="null:0,1", several=True)
+        choice = replace(choice, devices=("null:0", "null:1", "GPU.7"))
         with pytest.raises(BackendError):
             open_spread(bundle, choice)
     assert closed == ["null:0", "null:1"]

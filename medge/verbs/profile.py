@@ -27,7 +27,7 @@ QUICK_COLD_STARTS = 2
 @click.option("--data", type=EXISTING, metavar="PATH", help="Pictures to time, and to judge on.")
 @click.option("--labels", type=EXISTING, metavar="FILE", help="CSV: file, output, subgroups.")
 @click.option("--backend", default="auto", metavar="NAME", help="auto, onnxruntime or openvino.")
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu; with OpenVINO also GPU.")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, nvidia:0, GPU, ...")
 @click.option("--precision", default="auto", metavar="NAME", help="auto, or one of the bundle's.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Default: all CPUs allowed here.")
 @click.option(

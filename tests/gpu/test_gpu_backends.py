@@ -155,7 +155,7 @@ def test_several_gpus_answer_alike(tmp_path: Path, backend: str, gpus: tuple[Cud
     if len(gpus) < 2:
         pytest.skip("there is one GPU")
     with open_bundle(tiny_bundle(tmp_path)) as bundle:
-        session, _ = open_spread(bundle, choose(bundle, backend, "nvidia:all"))
+        session, _ = open_spread(bundle, choose(bundle, backend, "nvidia:all", several=True))
         assert isinstance(session, Spread)
         inputs = pictures(bundle, 1, 3)
         answers = [session.infer(inputs, stream)["scores"].copy() for stream in range(len(gpus))]
