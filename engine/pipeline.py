@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medge.engine.feed import Fed
     from medge.engine.frames.study import Asked
 
+UNEVEN = 4  # times slower may a device be, and the others still work while it has the next result
 REFUSED_PER_BATCH = 16  # refused frames that wait for a batch to fill before it runs as it is
 
 
@@ -45,13 +46,18 @@ class _Batch:
 
 
 class Pipeline:
-    """One producer, ``streams`` workers, results in order; ``streams`` + 3 batches at most."""
+    """One producer, ``streams`` workers, results in order; ``streams`` + 3 batches at most.
+
+    On several devices ``UNEVEN`` times as many: results wait for the slowest, the work does not.
+    """
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
         session = classifier.session
         self._streams = session.streams
-        self._ahead = self._streams + 2  # one more than run, so that no stream waits for a frame
+        several = len({session.device_of(stream) for stream in range(self._streams)}) > 1
+        # One more than run, so that no stream waits for a frame.
+        self._ahead = self._streams * (UNEVEN if several else 1) + 2
         self._batch = batch = classifier.choice.batch
         self._tensors = [
             {
