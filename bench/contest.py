@@ -19,11 +19,16 @@ SCREEN_ROUNDS = 5
 HOPELESS_RATIO = (
     1.5  # slower than the leader by this much, even at its best: leaves after screening
 )
-LOOK_ROUNDS = 10  # rounds between two looks at who has lost
-MAX_ROUNDS = 60
+# Rounds after which it is looked at who has lost; at the first, whoever was slower in every round
+# has lost for certain.
+LOOKS = (12, 20, 30, 40, 50, 60)
+MAX_ROUNDS = LOOKS[-1]
 ERROR = 0.01  # chance that any candidate leaves although it is not slower, over all looks
 WAVE_NS = 2_000_000  # a wave lasts at least this long, so that the clock's cost vanishes
 WAVE_CALLS = 50
+# Threads of the turn before wait for their next call that long, on the CPUs of this one (ONNX
+# Runtime's do, for a millisecond), so that turns begin later.
+REST_S = 0.0015
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +84,13 @@ def contest(
     budget_ns: int,
     seed: int = 0,
     clock: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> list[Standing]:
     """Time candidates against each other; return all, the best first, those that left last.
 
     In every round each remaining candidate has one turn, in shuffled order, so that what slows the
-    machine down hits all alike; the first call of a turn refills the caches and is not timed.
+    machine down hits all alike. Before a turn there is a rest; its first call refills the caches
+    and is not timed.
     A candidate leaves when even its best time is far behind, or when it is slower than the leader
     with confidence; that is spent over all looks and candidates (Bonferroni).
 
@@ -95,17 +102,17 @@ def contest(
     standings = {id(entrant): Standing(entrant.candidate) for entrant in entrants}
     for entrant in entrants:
         standings[id(entrant)].calls = _calls(entrant, clock)
-    looks = MAX_ROUNDS // LOOK_ROUNDS
-    confidence = 1 - ERROR / max(1, looks * (len(entrants) - 1))
+    confidence = 1 - ERROR / max(1, len(LOOKS) * (len(entrants) - 1))
     racing, order, start = list(entrants), random.Random(seed), clock()  # noqa: S311 - an order
     for round_ in range(1, MAX_ROUNDS + 1):
         order.shuffle(racing)
         for entrant in racing:
             standing = standings[id(entrant)]
+            sleep(REST_S)
             standing.picture_ns.append(_turn(entrant, standing.calls, clock))
         if round_ == SCREEN_ROUNDS:
             racing = _screened(racing, standings)
-        elif round_ % LOOK_ROUNDS == 0:
+        elif round_ in LOOKS:
             racing = _still_in(racing, standings, confidence)
         if round_ >= SCREEN_ROUNDS and (len(racing) == 1 or clock() - start > budget_ns):
             break

@@ -20,16 +20,24 @@ LONG_NS = 10**15
 
 
 class Machine:
-    """A clock that the entrants move on: each call takes what its candidate needs."""
+    """A clock that the entrants move on: each call takes what its candidate needs.
 
-    def __init__(self, seed: int = 0, noise: float = 0.0) -> None:
+    For ``spin_ns`` after a call its threads wait for the next one, and others' calls take twice as
+    long.
+    """
+
+    def __init__(self, seed: int = 0, noise: float = 0.0, spin_ns: int = 0) -> None:
         self.now_ns = 0
+        self._spin_ns, self._last, self._ended_ns = spin_ns, "", 0
         self.calls: dict[str, int] = {}
         self._random = random.Random(seed)  # noqa: S311 - noise, not secrets
         self._noise = noise
 
     def clock(self) -> int:
         return self.now_ns
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += int(seconds * 1e9)
 
     def entrant(self, name: str, call_ns: int, pictures: int = 1) -> Entrant:
         def run(calls: int) -> None:
@@ -38,13 +46,19 @@ class Machine:
                 factor = self._random.lognormvariate(0.0, self._noise)
                 if self._random.random() < 0.05 and self._noise:
                     factor *= 5  # somebody else's burst
+                if self._last != name and self.now_ns - self._ended_ns < self._spin_ns:
+                    factor *= 2
+                else:
+                    self._last = name
                 self.now_ns += int(call_ns * factor)
+            if self._last == name:
+                self._ended_ns = self.now_ns
 
         return Entrant(Candidate(backend=name, device="cpu", variant="fp32"), run, pictures)
 
 
 def names(machine: Machine, *entrants: Entrant, budget_ns: int = LONG_NS) -> list[str]:
-    found = contest(entrants, budget_ns=budget_ns, clock=machine.clock)
+    found = contest(entrants, budget_ns=budget_ns, clock=machine.clock, sleep=machine.sleep)
     return [standing.candidate.backend for standing in found]
 
 
@@ -70,6 +84,7 @@ def test_who_is_far_behind_leaves_after_screening() -> None:
         [machine.entrant("fast", 5_000_000), machine.entrant("hopeless", 8_000_000)],
         budget_ns=LONG_NS,
         clock=machine.clock,
+        sleep=machine.sleep,
     )
     assert [standing.beaten for standing in found] == [False, True]
     assert [len(standing.picture_ns) for standing in found] == [SCREEN_ROUNDS, SCREEN_ROUNDS]
@@ -81,6 +96,7 @@ def test_who_is_a_little_slower_leaves_when_that_is_certain() -> None:
         [machine.entrant("fast", 5_000_000), machine.entrant("slower", 5_500_000)],
         budget_ns=LONG_NS,
         clock=machine.clock,
+        sleep=machine.sleep,
     )
     assert SCREEN_ROUNDS < len(found[1].picture_ns) < MAX_ROUNDS
     assert against(found[1], found[0]).verdict == "slower"
@@ -94,6 +110,7 @@ def test_equals_stay_to_the_end_and_nothing_is_claimed() -> None:
             [machine.entrant("one", 5_000_000), machine.entrant("other", 5_000_000)],
             budget_ns=LONG_NS,
             clock=machine.clock,
+            sleep=machine.sleep,
         )
         wrong += len(found[1].picture_ns) < MAX_ROUNDS
     assert wrong <= 2  # 1 % of 40 would be 0.4
@@ -105,6 +122,7 @@ def test_a_budget_ends_the_contest_but_not_the_screening() -> None:
         [machine.entrant("one", 5_000_000), machine.entrant("other", 5_010_000)],
         budget_ns=1,
         clock=machine.clock,
+        sleep=machine.sleep,
     )
     assert [len(standing.picture_ns) for standing in found] == [SCREEN_ROUNDS, SCREEN_ROUNDS]
 
@@ -115,6 +133,7 @@ def test_short_calls_are_timed_in_waves() -> None:
         [machine.entrant("short", 100_000), machine.entrant("shorter", 90_000)],
         budget_ns=LONG_NS,
         clock=machine.clock,
+        sleep=machine.sleep,
     )
     assert {standing.candidate.backend: standing.calls for standing in found} == {
         "short": 20,
@@ -123,9 +142,22 @@ def test_short_calls_are_timed_in_waves() -> None:
     assert found[0].median_ns == 90_000
 
 
+def test_a_turn_begins_when_the_threads_of_the_one_before_wait_no_more() -> None:
+    machine = Machine(spin_ns=1_000_000)
+    found = contest(
+        [machine.entrant("spins", 100_000), machine.entrant("other", 99_000)],
+        budget_ns=LONG_NS,
+        clock=machine.clock,
+        sleep=machine.sleep,
+    )
+    assert [standing.median_ns for standing in found] == [99_000, 100_000]
+
+
 def test_one_alone_wins_at_once() -> None:
     machine = Machine()
-    (only,) = contest([machine.entrant("one", 1000)], budget_ns=LONG_NS, clock=machine.clock)
+    (only,) = contest(
+        [machine.entrant("one", 1000)], budget_ns=LONG_NS, clock=machine.clock, sleep=machine.sleep
+    )
     assert len(only.picture_ns) == SCREEN_ROUNDS
 
 
