@@ -88,6 +88,8 @@ class Session:
             inputs=self._inputs,
             outputs=self._outputs,
             watched=watched,
+            batch=choice.batch,
+            fixed_batch=True,
         )
         self._cache, self._facts = cache, self._engine_facts(bundle, file) if cache else None
         self.from_cache = False
@@ -141,7 +143,8 @@ class Session:
         Parameters
         ----------
         inputs
-            For every input of the bundle a C-contiguous array (n, ...) of its shape and dtype.
+            For every input of the bundle a C-contiguous array (n, ...) of its shape and dtype. The
+            runtime is always given ``choice.batch`` items at once: more are split, fewer filled up.
         stream
             0 to ``choice.streams - 1``; each may be used by another thread at the same time.
 
@@ -159,11 +162,11 @@ class Session:
             The arrays are not what the bundle declares.
         """
         batch = self._check(inputs)
-        runtime = self._runtime
-        if runtime.batch in (None, batch):
-            outputs = runtime.infer(inputs, stream)
+        size = self._runtime.batch or self.choice.batch
+        if batch == size:
+            outputs = self._runtime.infer(inputs, stream)
         else:
-            outputs = self._one_by_one(inputs, batch, stream)
+            outputs = self._in_parts(inputs, batch, size, stream)
         for port in self._outputs:
             if not all_finite(outputs[port.name]):
                 raise InputError(
@@ -248,17 +251,26 @@ class Session:
                 )
         return batch
 
-    def _one_by_one(
-        self, inputs: Mapping[str, Tensor], batch: int, stream: int
+    def _in_parts(
+        self, inputs: Mapping[str, Tensor], batch: int, size: int, stream: int
     ) -> Mapping[str, Tensor]:
-        """Run a graph of fixed batch 1 on each item in turn."""
+        """Run any number of items in calls of ``size``; the last one is filled up with 0."""
         outputs = {port.name: np.empty((batch, *port.shape), port.dtype) for port in self._outputs}
-        for row in range(batch):
-            one = {name: array[row : row + 1] for name, array in inputs.items()}
-            answer = self._runtime.infer(one, stream)
+        for first in range(0, batch, size):
+            rows = min(size, batch - first)
+            part = {name: array[first : first + rows] for name, array in inputs.items()}
+            if rows < size:
+                part = {name: _filled(array, size) for name, array in part.items()}
+            answer = self._runtime.infer(part, stream)
             for name, output in outputs.items():
-                output[row] = answer[name][0]
+                output[first : first + rows] = answer[name][:rows]
         return outputs
+
+
+def _filled(array: Tensor, size: int) -> Tensor:
+    whole = np.zeros((size, *array.shape[1:]), array.dtype)
+    whole[: len(array)] = array
+    return whole
 
 
 def _check_streams(choice: Choice) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Iterator
@@ -73,6 +74,29 @@ def test_a_batch_of_16_answers_as_16_batches_of_one_to_the_bit(
     with open_bundle(bundle) as opened, session(opened, backend, threads=2) as run:
         single = [run.infer({"image": image[i : i + 1]})["scores"].copy() for i in range(16)]
         assert_array_equal(run.infer({"image": image})["scores"], np.concatenate(single))
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_more_or_fewer_items_than_a_call_takes_answer_as_each_alone(
+    tmp_path: Path, backend: str, count: int
+) -> None:
+    image = images(count)
+    with open_bundle(tiny_bundle(tmp_path)) as bundle:
+        choice = dataclasses.replace(choose(bundle, backend=backend, threads=1), batch=4)
+        with Session(bundle, choice) as opened:
+            found = opened.infer({"image": image})["scores"]
+            assert opened.batch is None  # the graph itself takes any
+    assert_allclose(found, reference(tiny_graph(), image), rtol=1e-5, atol=1e-6)
+
+
+def test_openvino_compiles_for_the_one_batch_that_it_is_given(tmp_path: Path) -> None:
+    """With a free batch each layer of each call would ask for its shape anew."""
+    pytest.importorskip("openvino")
+    with open_bundle(tiny_bundle(tmp_path)) as bundle:
+        choice = dataclasses.replace(choose(bundle, "openvino", threads=1), batch=4)
+        with Session(bundle, choice) as opened:
+            (port,) = opened._runtime._compiled.inputs  # type: ignore[attr-defined]
+            assert list(port.get_shape()) == [4, 1, 8, 8]  # of a free one there is no shape
 
 
 def test_the_same_array_with_new_values_gives_new_answers(tiny: Session) -> None:

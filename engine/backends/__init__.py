@@ -46,6 +46,8 @@ class Options:
     streams: int = 1  # how many calls may run at once, each with its part of the threads
     keep_engine: bool = False  # ``engine`` will be asked for: what was built must not be lost
     watched: bool = False  # every call is timed operation by operation, which slows it down
+    batch: int = 1  # pictures that one call is expected to hold; any other number works too
+    fixed_batch: bool = False  # every call holds just so many, so that shapes may be fixed
 
 
 class EngineError(Exception):
