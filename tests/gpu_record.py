@@ -41,8 +41,8 @@ class Latency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of one call with a whole batch, from host memory to host memory."""
 
     p50_ns: Positive
-    p50_low_ns: Positive  # with ``p50_high_ns`` a 95 % interval
-    p50_high_ns: Positive
+    p50_low_ns: Positive | None  # with ``p50_high_ns`` a 95 % interval; None of too few calls
+    p50_high_ns: Positive | None
     p99_ns: Positive | None
     calls: Positive
     pictures_per_s: float

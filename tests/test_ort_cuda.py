@@ -145,6 +145,8 @@ def test_what_runs_on_the_cpu_by_the_librarys_own_words_is_recognised() -> None:
 def test_a_gpu_without_kernels_is_told_from_one_that_fails() -> None:
     image = "CUDA error 209: no kernel image is available for execution on the device"
     assert "holds no kernels" in gpu_failure(RuntimeError(image)).message
+    cudnn = "NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider: dlopen"
+    assert gpu_failure(RuntimeError(cudnn)).rule == "provider"
     assert "nvidia-smi" in gpu_failure(RuntimeError("CUDA failure 700")).message
 
 

@@ -46,8 +46,13 @@ SHAPE_OPERATORS = frozenset(
 """What computes sizes from sizes. The CUDA provider has kernels for all of them, and leaves those
 on the CPU whose few integers live there (``GetCpuPreferredNodes``): no picture goes that way."""
 
+_TO_HELP = (
+    'python -m pip install "onnxruntime-gpu[cuda,cudnn]" brings CUDA and cuDNN; those of the '
+    "system are found through LD_LIBRARY_PATH"
+)
 _ASSIGNED_TO_CPU = re.compile(r"assigned to the default CPU EP")
 _LIBRARY = re.compile(r"(lib[\w.+-]{1,64}): cannot open shared object file")
+_NO_CUDNN = re.compile(r"cuDNN is unavailable")
 _OF_THE_GPU = re.compile(r"CUDA|CUDNN|CUBLAS|TensorRT EP|allocate memory", re.IGNORECASE)
 _NO_KERNEL_IMAGE = re.compile(r"no kernel image is available")
 
@@ -78,16 +83,13 @@ def require_cuda(library: ModuleType, device: str, provider: str = CUDA_PROVIDER
     _preload(library)
     missing_library = _missing_library(library, provider)
     if missing_library is not None:
-        step = (
-            'python -m pip install "onnxruntime-gpu[cuda,cudnn]", or put the folder of CUDA and '
-            "cuDNN into LD_LIBRARY_PATH"
-        )
+        step = _TO_HELP
         if provider != CUDA_PROVIDER:
-            step = "install the TensorRT that `medge doctor --target` names for this version"
+            step = "Install the TensorRT that `medge doctor --target` names for this version"
         raise BackendError(
             "provider",
             f"onnxruntime {library.__version__} cannot use the GPU: {missing_library} is not "
-            f"found. To help: {step}.",
+            f"found. {step}.",
         )
 
 
@@ -159,13 +161,19 @@ def is_gpu_failure(error: Exception) -> bool:
 
 def gpu_failure(error: Exception) -> BackendError:
     """Say what a call that failed on a GPU means; the runtime's own text is not passed on."""
+    if _NO_CUDNN.search(str(error)):  # it is looked for when the first convolution runs
+        return BackendError("provider", f"onnxruntime cannot use the GPU: no cuDNN. {_TO_HELP}.")
     if _NO_KERNEL_IMAGE.search(str(error)):
-        found = "this onnxruntime-gpu holds no kernels for this GPU"
-        step = "`medge doctor --target` names the versions that do"
-    else:
-        found = f"onnxruntime failed on the GPU ({type(error).__name__})"
-        step = "Free its memory (nvidia-smi shows who holds it), or run on the CPU: --device cpu"
-    return BackendError("runtime-failed", f"{found[0].upper()}{found[1:]}. {step}.")
+        return BackendError(
+            "runtime-failed",
+            "This onnxruntime-gpu holds no kernels for this GPU. `medge doctor --target` names the "
+            "versions that do.",
+        )
+    return BackendError(
+        "runtime-failed",
+        f"onnxruntime failed on the GPU ({type(error).__name__}). Free its memory (nvidia-smi "
+        "shows who holds it), or run on the CPU: --device cpu.",
+    )
 
 
 def _on_cpu(assigned: list[Any]) -> set[str]:

@@ -1,11 +1,13 @@
-"""The real onnxruntime-gpu on a machine without a GPU: each state has its name, none is silent.
+"""The real onnxruntime-gpu on a machine without a GPU: named states, and which nodes it takes.
 
-Run: ``python tests/contracts/onnxruntime_gpu.py [--version 1.31.1] [--venv FOLDER]``
+Run: ``python tests/contracts/onnxruntime_gpu.py [--version V] [--venv FOLDER] [BUNDLE...]``
 
 The package (256 MB) goes into an environment of its own, kept in FOLDER, beside this checkout's
 medge. States: no driver; a driver (a stub of a few lines of C) that offers two GPUs, and no CUDA
 library; both packages of ONNX Runtime at once. What onnxruntime itself does in the same place is
-shown beside. CUDA itself is not touched: that is what ``make gpu-check`` needs a GPU for.
+shown beside. Then every graph in fp32 and fp16 of the built-in bundles and of BUNDLE is opened on
+libraries that stand where CUDA's would: the real provider says which nodes it takes, and no kernel
+runs. What a GPU answers is not touched: that is what ``make gpu-check`` needs one for.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 from cuda_library import cuda_library
+from cuda_stubs import cuda_stubs
 
 from medge.engine.state import state_folder
 
@@ -27,7 +31,7 @@ DEPENDENCIES = ("numpy", "msgspec", "click", "psutil", "pydicom", "pillow", "ric
 
 # What runs inside: this checkout's medge comes from the environment that runs this file, the
 # runtime from its own; pip's word on packages is that of its own alone.
-INSIDE = """
+BEGIN = """
 import json, os, site, sys
 from importlib import metadata
 site.addsitedir(sys.argv[1])
@@ -38,6 +42,8 @@ def version(name):
         raise metadata.PackageNotFoundError(name)
     return real(name)
 metadata.version = version
+"""
+STATES = """
 from medge.engine.backends import backend_class
 from medge.engine.backends.silence import silent_onnxruntime
 from medge.engine.bundle import find_bundle, open_bundle
@@ -64,11 +70,59 @@ print(json.dumps(told))
 """
 
 
+GRAPHS = """
+import collections
+import numpy as np
+from medge.engine.backends import Options
+from medge.engine.backends.ort import OnnxRuntime
+from medge.engine.bundle import find_bundle, open_bundle
+from medge.engine.session import ports
+from medge.errors import MedgeError
+def where(session):
+    options = session.get_session_options()
+    if options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1":
+        return ", all of it"
+    on = collections.defaultdict(collections.Counter)
+    for part in session.get_provider_graph_assignment_info():
+        on[part.ep_name].update(node.op_type for node in part.get_nodes())
+    cpu = on["CPUExecutionProvider"]
+    return f", {sum(on['CUDAExecutionProvider'].values())} nodes; sizes on the CPU: {dict(cpu)}"
+told = {}
+for name in sys.argv[3:]:
+    with open_bundle(find_bundle(name)) as bundle:
+        inputs, outputs = ports(bundle.manifest)
+        for variant in bundle.manifest.variants:
+            if variant.name not in ("fp32", "fp16"):
+                continue
+            backend = OnnxRuntime()
+            try:
+                asked = Options("nvidia:1", "fp32", 2, inputs, outputs, streams=2)
+                backend.load(bundle.read(variant.file), asked)
+            except MedgeError as error:
+                told[f"{bundle.manifest.name} {variant.name}"] = str(error)
+                continue
+            lane = backend._streams[1]
+            same = {port.name: np.zeros((1, *port.shape), port.dtype) for port in inputs}
+            for number in range(3):
+                for array in same.values():
+                    array[:] = number
+                lane.feed(same)
+                for port in inputs:
+                    held = lane._held[port.name][1]
+                    assert held.device_name() == "cuda", held.device_name()
+                    assert (held.numpy() == number).all(), "the GPU holds an older picture"
+            told[f"{bundle.manifest.name} {variant.name}"] = "taken" + where(backend._session)
+            backend.close()
+print(json.dumps(told))
+"""
+
+
 def main() -> int:
     """Install, ask in every state, compare; 1 when a state has another name."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--version", default="1.31.1")
     asked.add_argument("--venv", type=Path, default=state_folder() / "contracts/onnxruntime-gpu")
+    asked.add_argument("bundles", nargs="*")
     options = asked.parse_args()
     python = environment(options.venv, options.version)
     wrong = []
@@ -79,11 +133,18 @@ def main() -> int:
             ("a driver, no CUDA", str(stub.parent), "one"),
             ("both packages", str(stub.parent), "both"),
         ):
-            told = inside(python, library_path, packages)
+            told = inside(python, library_path, packages, STATES)
             print(f"\n{state}")
             for name, said in told.items():
                 print(f"  {name}: {said}")
             wrong += [f"{state}: {each}" for each in faults(state, told)]
+        for provider in options.venv.rglob("libonnxruntime_providers_cuda.so"):
+            cuda_stubs(provider, Path(folder))
+        bundles = ("breast-ultrasound", "chest-x-ray", *options.bundles)
+        print("\ngraphs, opened by the provider on stand-ins for CUDA's libraries")
+        for name, said in inside(python, folder, "one", GRAPHS, *bundles).items():
+            print(f"  {name}: {said}")
+            wrong += [] if str(said).startswith("taken") else [f"{name}: {said}"]
     for each in wrong:
         print(f"WRONG {each}", file=sys.stderr)
     print(f"\n{len(wrong)} wrong")
@@ -103,17 +164,18 @@ def environment(folder: Path, version: str) -> Path:
     return python
 
 
-def inside(python: Path, library_path: str, packages: str) -> dict[str, object]:
+def inside(
+    python: Path, library_path: str, packages: str, script: str, *words: str
+) -> dict[str, object]:
     """Ask in a process of its own."""
     packages_here = next(each for each in sys.path if each.endswith("site-packages"))
     variables = {**os.environ, "LD_LIBRARY_PATH": library_path, "MEDGE_HOME": tempfile.gettempdir()}
     said = subprocess.run(
-        [str(python), "-c", INSIDE, packages_here, packages],
+        [str(python), "-c", BEGIN + script, packages_here, packages, *words],
         capture_output=True,
         text=True,
         env=variables,
-        cwd="/",
-        timeout=300,
+        timeout=600,
         check=False,
     )
     if said.returncode:
