@@ -143,8 +143,11 @@ def _prove_and_pack(
     from medge.exporters.graph import opset_of
     from medge.exporters.layers_of import layers_of
     from medge.exporters.runtime import Runtime
+    from medge.exporters.trt_rules import refusal_notes
 
-    opset = opset_of(onnx.load_from_string(graph))
+    model = onnx.load_from_string(graph)
+    opset, refused = opset_of(model), tuple(refusal_notes(model))
+    del model  # as large as the network
     with work.step("compare with the network"), closing(Runtime(graph, spec)) as runtime:
         rows, batch = _parity(request, spec, network, graph, runtime)
     draft = _manifest(spec, network, opset, rows)
@@ -169,7 +172,7 @@ def _prove_and_pack(
         opset=opset,
         flops=sum(layer.flops for layer in layers.layers),
         files_bytes={name: len(raw) for name, raw in files.items()},
-        notes=(*network.notes, note),
+        notes=(*network.notes, note, *refused),
         time_ns=work.time_ns,
     )
 

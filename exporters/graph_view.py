@@ -57,7 +57,14 @@ class GraphView:
 
     def is_constant(self, name: str) -> bool:
         """Whether a tensor is the same for every picture."""
-        return self.array(name) is not None
+        if name in self.initializers:
+            return True
+        maker = self.maker(name)
+        return (
+            maker is not None
+            and maker.op_type == "Constant"
+            and any(a.name == "value" for a in maker.attribute)
+        )
 
     def compute_nodes(self) -> list[int]:
         """Return the places of convolutions and matrix products, in the graph's order."""

@@ -17,6 +17,11 @@ from medge.exporters.trt_tables import Release, conditions, operators, releases
 
 TYPED = ("Cast", "Constant", "ConstantOfShape")
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+_SAID = {
+    "type": "its integers are {}",
+    "zero-point": "its zero point {}",
+    "scale": "its scale {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,13 @@ def check_graph_for(release: Release, shown: str, model: onnx.ModelProto) -> Non
 
 
 def told(breach: Breach) -> str:
-    """Return a breach in words that cannot drive a terminal: a node's name is the bundle's."""
-    return "".join(c if c.isprintable() else "?" for c in str(breach)[:200])
+    """Return a breach in words for a message."""
+    return plain(str(breach))
+
+
+def plain(words: str) -> str:
+    """Return words that cannot drive a terminal: names and attributes are the bundle's."""
+    return "".join(c if c.isprintable() else "?" for c in words[:200])
 
 
 def next_step(breach: Breach) -> str:
@@ -93,10 +103,22 @@ def refusals(model: onnx.ModelProto) -> dict[str, tuple[Breach, ...]]:
 
 
 def refusal_notes(model: onnx.ModelProto) -> Iterator[str]:
-    """Yield a sentence for each release that does not take a graph, and why not."""
-    for name, wrong in refusals(model).items():
-        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        yield f"{releases()[name].shown} does not take it as it is: {told(wrong[0])}{more}"
+    """Yield which releases do not take a graph as it is, and why."""
+    found = refusals(model)
+    beyond = {
+        name: [breach for breach in wrong if breach.rule != "opset"]
+        for name, wrong in found.items()
+    }
+    older = [releases()[name].shown for name, wrong in beyond.items() if not wrong]
+    if older:
+        yield (
+            f"Its opset {opset_of(model)} is not for {', '.join(older)}; for a Jetson `medge "
+            "compile --target` writes an older one"
+        )
+    for name, wrong in beyond.items():
+        if wrong:
+            more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            yield f"{releases()[name].shown} does not take it as it is: {told(wrong[0])}{more}"
 
 
 def _breaches(context: Context, release: Release) -> Iterator[Breach]:
@@ -113,7 +135,8 @@ def _breaches(context: Context, release: Release) -> Iterator[Breach]:
     kinds = {node.name: node.op_type for node in view.nodes}
     for one in context.violations:
         if one.rule != "operator":  # said above, as of every operator
-            yield Breach(one.rule, kinds.get(one.node, ""), one.node, one.found)
+            words = _SAID.get(one.rule, "{}").format(one.found)
+            yield Breach(one.rule, kinds.get(one.node, ""), one.node, words)
 
 
 def _opset(model: onnx.ModelProto, release: Release) -> Iterator[Breach]:

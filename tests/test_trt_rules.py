@@ -198,10 +198,25 @@ def test_bundles_as_they_are_exported_need_another_opset_on_jetpack_4_and_5() ->
         model = onnx.load_from_string(bundle.read(MODEL))
     assert refused_by(model) == EVERY[:3]
     assert list(refusal_notes(model)) == [
-        "TensorRT 8.2 (JetPack 4) does not take it as it is: opset 18, it takes 7 to 13",
-        "TensorRT 8.5 (JetPack 5) does not take it as it is: opset 18, it takes 7 to 17",
-        "TensorRT 8.6 does not take it as it is: opset 18, it takes 7 to 17",
+        "Its opset 18 is not for TensorRT 8.2 (JetPack 4), TensorRT 8.5 (JetPack 5), TensorRT 8.6; "
+        "for a Jetson `medge compile --target` writes an older one"
     ]
+
+
+def test_an_export_says_which_jetpack_lacks_an_operator() -> None:
+    assert list(refusal_notes(layer_norm(opset=18))) == [
+        "Its opset 18 is not for TensorRT 8.6; for a Jetson `medge compile --target` writes an "
+        "older one",
+        "TensorRT 8.2 (JetPack 4) does not take it as it is: LayerNormalization "
+        "layernormalization: it has no such operator",
+        "TensorRT 8.5 (JetPack 5) does not take it as it is: LayerNormalization "
+        "layernormalization: it has no such operator",
+    ]
+    assert list(refusal_notes(unary("Relu"))) == [
+        "Its opset 20 is not for TensorRT 8.2 (JetPack 4), TensorRT 8.5 (JetPack 5), TensorRT 8.6; "
+        "for a Jetson `medge compile --target` writes an older one"
+    ]
+    assert list(refusal_notes(graph_of([one("Relu")], opset=13))) == []
 
 
 def test_a_refusal_names_release_operator_reason_and_next_step() -> None:
