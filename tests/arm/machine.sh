@@ -43,6 +43,8 @@ if [ ! -e "$folder/root" ]; then
         "$suite" "$work/root.tar" >&2
     mkdir "$work/root"
     tar -C "$work/root" --exclude='./dev/*' -xf "$work/root.tar"
+    # Where all libraries lie in usr/lib, a configured system has this link.
+    [ -e "$work/root/lib" ] || ln -s usr/lib "$work/root/lib"
     mv "$work/root" "$folder/root"
 fi
 
