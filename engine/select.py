@@ -174,7 +174,7 @@ def _backend(asked: str, precision: str, unmeasured: str, device: str) -> tuple[
         return _nvidia_backend()
     if asked != AUTO:
         backend_class(asked)
-        missing = absence(asked)
+        missing = gpu_absence(asked) if _kind(device) == NVIDIA else absence(asked)
         if missing is not None:
             raise missing
         return asked, f"backend {asked}: asked for"
