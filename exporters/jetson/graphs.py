@@ -69,7 +69,7 @@ def converted(
     """
     model = lowered(fixed_batch(onnx.load_from_string(graph), batch), pack.opset, pack.without)
     for release in pack.releases:
-        check_graph_for(release, "as written for this JetPack", model)
+        check_graph_for(release, f"JetPack {pack.version}", model)
     if pack.int8_weights == "pairs":
         model = with_pairs(model)
     _name_all(model)

@@ -18,6 +18,7 @@ BLOCKING_EVENT = 1  # cudaEventBlockingSync: a thread that waits does not keep a
 TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
 SM_COUNT, MAJOR, MINOR = 16, 75, 76  # cudaDeviceAttr
 WORKSPACE_PART = 4  # a quarter of the memory, which a Jetson's CPU and GPU share
+NOT_USABLE = "finds no GPU that it can use; look whether its driver is loaded"
 NO_GPU = (35, 100)  # cudaErrorInsufficientDriver, cudaErrorNoDevice
 EVENTS = ("copy_in_ns", "compute_ns", "copy_out_ns")  # between four CUDA events
 
@@ -52,7 +53,9 @@ class Cuda:
         """Call a function that answers with an error number."""
         status = getattr(self._library, name)(*arguments)
         if status in NO_GPU:
-            raise RefusedError("no-gpu", "CUDA finds no GPU that it can use; is the driver there?")
+            raise RefusedError(
+                "no-gpu", "CUDA finds no GPU that it can use; look whether its driver is loaded"
+            )
         if status:
             raise RefusedError("cuda", f"{name} answers with error {status}")
 
@@ -135,9 +138,7 @@ class TensorRT:
         try:
             builder = trt.Builder(self.logger)
         except TypeError:  # the bindings' word for a driver that offers no GPU
-            raise RefusedError(
-                "no-gpu", "TensorRT finds no GPU that it can use; is the driver there?"
-            ) from None
+            raise RefusedError("no-gpu", f"TensorRT {NOT_USABLE}") from None
         name = "STRONGLY_TYPED" if self.typed else "EXPLICIT_BATCH"
         network = builder.create_network(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)))
         parser = trt.OnnxParser(network, self.logger)
@@ -184,7 +185,8 @@ class TensorRT:
         engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(plan)
         if engine is None:
             raise RefusedError(
-                "no-gpu", "the engine cannot be opened on this GPU; is the driver there?"
+                "no-gpu",
+                "the engine cannot be opened on this GPU; look whether its driver is loaded",
             )
         form = self.trt.LayerInformationFormat.JSON
         told["layers"] = engine.create_engine_inspector().get_engine_information(form)
