@@ -112,7 +112,8 @@ def _axis(view: GraphView, node: onnx.NodeProto) -> Iterator[Violation]:
     scale = view.array(node.input[1])
     if scale is None or scale.size == 1:
         return
-    if not view.is_constant(node.input[0]):
+    weight = _weight(view, node)
+    if weight is None:
         yield Violation("axis", node.name, f"{scale.size} scales for what is no weight")
         return
     axis = attribute(node, "axis", 1)
@@ -120,8 +121,9 @@ def _axis(view: GraphView, node: onnx.NodeProto) -> Iterator[Violation]:
         reader = view.nodes[edge.node]
         if reader.op_type in COMPUTE and edge.slot > 1:
             continue  # a bias, which has a rule of its own
-        weight = view.array(node.input[0])
-        if weight is None or reader.op_type not in COMPUTE or edge.slot != 1:
+        if node.op_type == Q and reader.op_type == DQ:
+            continue  # DQ is looked at itself, and reads with the same scales or is no pair
+        if reader.op_type not in COMPUTE or edge.slot != 1:
             yield Violation("axis", node.name, f"{scale.size} scales for what is no weight")
         elif axis % weight.ndim != channel_axis(reader, weight.ndim):
             yield Violation("axis", node.name, f"scales along axis {axis} of {reader.op_type}")
@@ -129,6 +131,17 @@ def _axis(view: GraphView, node: onnx.NodeProto) -> Iterator[Violation]:
             yield Violation(
                 "axis", node.name, f"{scale.size} scales, {weight.shape[axis]} channels"
             )
+
+
+def _weight(view: GraphView, node: onnx.NodeProto) -> Tensor | None:
+    """Return the constant that Q or DQ reads, a DQ also through the Q of its pair.
+
+    TensorRT 8 wants weights stored as floats with both behind them.
+    """
+    maker = view.maker(node.input[0])
+    if node.op_type == DQ and maker is not None and maker.op_type == Q:
+        return view.array(maker.input[0])
+    return view.array(node.input[0])
 
 
 def _operands(view: GraphView, node: onnx.NodeProto) -> Iterator[Violation]:

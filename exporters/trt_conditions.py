@@ -110,6 +110,15 @@ def _below(condition: Condition, context: Context, node: onnx.NodeProto) -> str:
     return f"input {condition.what} is {int(value.max())}, it must be below {condition.values[0]}"
 
 
+def _alike(condition: Condition, context: Context, node: onnx.NodeProto) -> str:
+    """Hold an input against another that must have as many values."""
+    value = context.view.array(_input(node, condition.what))
+    other = context.view.array(_input(node, condition.values[0]))
+    if value is not None and other is not None and value.size == other.size:
+        return ""
+    return f"input {condition.what} must be given, of the size of input {condition.values[0]}"
+
+
 def _false(condition: Condition, context: Context, node: onnx.NodeProto) -> str:
     name = _input(node, condition.what)
     value = context.view.array(name)
@@ -143,6 +152,7 @@ def _attribute(node: onnx.NodeProto, name: str) -> Any:
 
 _KINDS: Mapping[str, Callable[[Condition, Context, onnx.NodeProto], str]] = {
     "absent": _absent,
+    "alike": _alike,
     "below": _below,
     "constant": _constant,
     "false": _false,

@@ -17,8 +17,8 @@ FOLDER = Path(__file__).parent / "data"
 RTX = "rtx-1.7"
 
 Kind = Literal[
-    "absent", "below", "constant", "false", "inputs", "lacks", "one-of", "ones", "outputs", "rank",
-    "sides", "static",
+    "absent", "alike", "below", "constant", "false", "inputs", "lacks", "one-of", "ones", "outputs",
+    "rank", "sides", "static",
 ]  # fmt: skip
 
 

@@ -133,6 +133,23 @@ def old_opset(model: onnx.ModelProto) -> None:
     model.opset_import[0].version = 12
 
 
+def stored_as_floats(model: onnx.ModelProto) -> None:
+    """Put Q and DQ behind a weight of floats, as TensorRT 8 wants them."""
+    replace(model, "w", np.ones((4, 1, 3, 3), "f4"))
+    place = list(model.graph.node).index(node_of(model, "w.DQ"))
+    pair = helper.make_node("QuantizeLinear", ["w", "w.scale", "w.zero"], ["w.q"], "w.Q", axis=0)
+    model.graph.node.insert(place, pair)
+    node_of(model, "w.DQ").input[0] = "w.q"
+
+
+def floats_along_the_wrong_axis(model: onnx.ModelProto) -> None:
+    stored_as_floats(model)
+    for name in ("w.Q", "w.DQ"):
+        node_of(model, name).attribute[0].i = 2
+    for name, dtype in (("w.scale", "f4"), ("w.zero", "i1")):
+        replace(model, name, np.ones(3, dtype) if dtype == "f4" else np.zeros(3, dtype))
+
+
 BREACHES: dict[str, tuple[Change, set[str]]] = {
     "uint8 activations": (uint8_activations, {"type"}),
     "no zero point means uint8": (no_zero_point, {"type"}),
@@ -140,6 +157,7 @@ BREACHES: dict[str, tuple[Change, set[str]]] = {
     "int32 bias": (integer_bias, {"bias", "type"}),
     "one operand of two": (one_operand, {"operands"}),
     "scales along the wrong axis": (wrong_axis, {"axis"}),
+    "weights of floats, wrong axis": (floats_along_the_wrong_axis, {"axis"}),
     "activation with a scale for each channel": (many_scales_for_an_activation, {"axis"}),
     "Q between Conv and Relu": (quantized_before_the_activation, {"placement"}),
     "scale 0": (zero_scale, {"scale"}),
@@ -155,6 +173,13 @@ BREACHES: dict[str, tuple[Change, set[str]]] = {
 def test_a_legal_graph_breaks_no_rule() -> None:
     onnx.checker.check_model(legal_graph())
     assert violations(legal_graph()) == ()
+
+
+def test_weights_may_be_stored_as_floats_with_q_and_dq_behind() -> None:
+    model = legal_graph()
+    stored_as_floats(model)
+    onnx.checker.check_model(model)
+    assert violations(model) == ()
 
 
 @pytest.mark.parametrize("breach", BREACHES)

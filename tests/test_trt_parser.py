@@ -88,6 +88,7 @@ STRICTER = {  # the parser of 1.7 takes them, and older ones, or TensorRT's fusi
     "no zero point means uint8": "its own log says that it reads them as int8",
     "one operand of two": "such a layer is computed in floats",
     "scales along the wrong axis": "such a layer is computed in floats",
+    "weights of floats, wrong axis": "such a layer is computed in floats",
     "activation with a scale for each channel": "such a layer is computed in floats",
     "Q between Conv and Relu": "it parts what TensorRT fuses",
     "integers read by another operator": "no other operator computes with int8",

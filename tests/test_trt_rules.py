@@ -7,7 +7,7 @@ import onnx
 import pytest
 from narrow_graphs import int8_graph
 from onnx import TensorProto, helper
-from test_int8_rules import legal_graph
+from test_int8_rules import legal_graph, node_of, replace
 from trt_graphs import (
     FLOAT,
     IMAGE,
@@ -191,6 +191,19 @@ def test_rules_of_q_and_dq_are_those_of_every_release() -> None:
     uint8 = onnx.load_from_string(int8_graph())
     assert set(refused_by(uint8)) == set(EVERY)
     assert {"type", "zero-point", "bias"} <= rules(uint8, "10.3")
+
+
+def test_tensorrt_8_wants_a_zero_point_for_every_scale() -> None:
+    """QuantDequantLinearHelper of onnx-tensorrt 8.2, 8.5 and 8.6 asserts both."""
+    model = legal_graph()
+    model.opset_import[0].version = 13
+    assert refused_by(model) == ()
+    del node_of(model, "w.DQ").input[2]
+    assert refused_by(model) == ("8.2", "8.5", "8.6")
+    model = legal_graph()
+    replace(model, "w.zero", np.zeros(1, "i1"))
+    assert "condition" in rules(model, "8.5")
+    assert "condition" not in rules(model, "10.3")
 
 
 def test_bundles_as_they_are_exported_need_another_opset_on_jetpack_4_and_5() -> None:
