@@ -10,6 +10,7 @@ import pytest
 from medge.bench.contest import (
     MAX_ROUNDS,
     SCREEN_ROUNDS,
+    SHORT_ROUNDS,
     Entrant,
     against,
     contest,
@@ -107,13 +108,25 @@ def test_equals_stay_to_the_end_and_nothing_is_claimed() -> None:
     for seed in range(40):
         machine = Machine(seed, noise=0.2)
         found = contest(
-            [machine.entrant("one", 5_000_000), machine.entrant("other", 5_000_000)],
+            [machine.entrant("one", 8_000_000), machine.entrant("other", 8_000_000)],
             budget_ns=LONG_NS,
             clock=machine.clock,
             sleep=machine.sleep,
         )
         wrong += len(found[1].picture_ns) < MAX_ROUNDS
     assert wrong <= 2  # 1 % of 40 would be 0.4
+
+
+def test_equals_of_a_millisecond_are_not_waited_for_as_long() -> None:
+    machine = Machine()
+    found = contest(
+        [machine.entrant("one", 1_000_000), machine.entrant("other", 1_000_000)],
+        budget_ns=LONG_NS,
+        clock=machine.clock,
+        sleep=machine.sleep,
+    )
+    assert [len(standing.picture_ns) for standing in found] == [SHORT_ROUNDS] * 2
+    assert not any(standing.beaten for standing in found)
 
 
 def test_a_budget_ends_the_contest_but_not_the_screening() -> None:
