@@ -266,6 +266,20 @@ def test_a_bundle_of_which_nothing_is_built_ends_with_4_after_its_table(
     assert "`medge quantize` makes other variants" in said.err
 
 
+def test_a_jetson_gets_a_build_bundle(half: Bundle, tmp_path: Path, typed: Typed) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    said = typed("compile", half.path, "--target", "nvidia-jetson-xavier-nx", "-o", out)
+    assert said.code == 0, said.err
+    (archive,) = out.iterdir()
+    assert archive.name.endswith(".build.tar")
+    assert "JetPack 5" in said.out
+    again = typed("compile", half.path, "--target", "nvidia-jetson-xavier-nx", "-o", out, "--json")
+    told = json.loads(again.out)
+    assert (told["path"], told["run_on_a_gpu"]) == (str(archive), False)
+    assert [graph["variant"] for graph in told["build"]["graphs"]] == ["fp32", "fp16"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
