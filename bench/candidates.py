@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import absence
 from medge.engine.sealed import Candidate, Goal, Row
-from medge.engine.select import RUNTIME_PRECISIONS
+from medge.engine.select import GPU_ONLY, RUNTIME_PRECISIONS
 from medge.errors import BackendError
+from medge.profiles.cuda_gpus import nvidia_devices
 from medge.profiles.device_names import ordinal
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def runtimes(device: str | None, also: Sequence[str] = ()) -> tuple[list[Runtime
         if not backend_class(name).answers:
             continue
         missing = absence(name)
+        if missing is not None and beside_the_point(name):
+            continue
         if missing is not None:
             nowhere = Candidate(backend=name, device=device or "cpu", variant=REFERENCE)
             absent.append(not_eligible(nowhere, missing.message))
@@ -73,6 +76,11 @@ def runtimes(device: str | None, also: Sequence[str] = ()) -> tuple[list[Runtime
             nowhere = Candidate(backend=name, device=device or NOWHERE, variant=REFERENCE)
             absent.append(not_eligible(nowhere, reason))
     return found, absent
+
+
+def beside_the_point(backend: str) -> bool:
+    """Whether a backend runs on NVIDIA GPUs alone and there is none, so that nobody misses it."""
+    return backend in GPU_ONLY and not nvidia_devices()
 
 
 def candidates(

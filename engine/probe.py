@@ -24,7 +24,8 @@ class Found(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     devices
         Devices that it can use, each with the precisions that it computes in itself.
     cases
-        Golden cases of the built-in bundle that it answered on the CPU within the tolerance.
+        Golden cases of the built-in bundle that it answered within the tolerance, on the CPU or,
+        where it runs on nothing else, on the first GPU.
     rule, message
         The error that stopped it; empty if none did.
     """
@@ -112,8 +113,15 @@ def _runtime(name: str, process: subprocess.Popen[bytes] | None) -> Runtime:
         cases=found.cases,
         rule=found.rule,
         message=found.message,
-        command=f"{remedy(name)} --force-reinstall" if found.rule else "",
+        command=_command(name, found.rule),
     )
+
+
+def _command(name: str, rule: str) -> str:
+    """Return what may help; no package brings a driver."""
+    if not rule or rule in ("cuda-driver", "cuda-device", "cuda-failed"):
+        return ""
+    return f"{remedy(name)} --force-reinstall"
 
 
 def _answer(said: bytes, code: int) -> Found:

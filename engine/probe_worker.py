@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 
 import msgspec
 
 from medge.engine.backends import backend_class
 from medge.engine.bundle import find_bundle, open_bundle
 from medge.engine.probe import Found
-from medge.engine.select import choose
+from medge.engine.select import AUTO, GPU_ONLY, choose
 from medge.engine.selftest import open_proven
 from medge.errors import MedgeError
 
@@ -18,14 +19,19 @@ PROOF = "breast-ultrasound"  # the built-in bundle whose golden cases have to be
 
 
 def show(name: str) -> Found:
-    """Make the backend, ask for its devices, and let it answer golden cases on the CPU at fp32."""
+    """Make the backend, ask for its devices, and let it answer golden cases at fp32.
+
+    That is on the CPU, or on the first GPU where a backend runs on nothing else.
+    """
     runtime = backend_class(name)()
-    devices = {device: runtime.precisions(device) for device in runtime.devices()}
     version = runtime.version
-    runtime.close()
+    devices: dict[str, tuple[str, ...]] = {}
     try:
+        with closing(runtime):
+            devices = {device: runtime.precisions(device) for device in runtime.devices()}
         with open_bundle(find_bundle(PROOF)) as bundle:
-            session, tested = open_proven(bundle, choose(bundle, name, "cpu", "fp32"), None)
+            choice = choose(bundle, name, AUTO if name in GPU_ONLY else "cpu", "fp32")
+            session, tested = open_proven(bundle, choice, None)
             session.close()
     except MedgeError as error:
         return Found(version=version, devices=devices, rule=error.rule, message=error.message)

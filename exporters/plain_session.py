@@ -11,6 +11,7 @@ import numpy as np
 from medge.engine.backends import BACKENDS, Options, backend_class
 from medge.engine.backends.presence import absence
 from medge.engine.backends.silence import silent_onnxruntime
+from medge.engine.select import GPU_ONLY
 from medge.engine.session import ports
 from medge.errors import BundleError
 from medge.exporters.network import Tensor
@@ -59,7 +60,7 @@ def defined_outputs(
 def runtime_outputs(
     graph: bytes, inputs: Iterable[Tensor], manifest: Manifest, but: str | None = None
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    """Yield, for each runtime installed here that takes the graph, its name and its outputs.
+    """Yield, for each runtime for CPUs here that takes the graph, its name and its outputs.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def runtime_outputs(
     pictures = list(inputs)
     for name in BACKENDS:
         kind = backend_class(name)
-        if name == but or not kind.answers or absence(name) is not None:
+        if name in (but, *GPU_ONLY) or not kind.answers or absence(name) is not None:
             continue
         outputs = backend_outputs(name, graph, pictures, manifest)
         if outputs is not None:

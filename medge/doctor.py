@@ -13,8 +13,10 @@ import medge
 from medge.engine.decoders import packages
 from medge.engine.kept import kept_facts, kept_problems
 from medge.engine.probe import Runtime, runtimes
+from medge.engine.select import GPU_ONLY
 from medge.profiles.cpu import cpu_facts, cpu_problems, last_level_cache_bytes
 from medge.profiles.device import allowed_cores
+from medge.profiles.device_names import ordinal
 from medge.profiles.facts import Fact, Facts, Problem
 from medge.profiles.gpu import Gpu, Nvidia
 from medge.profiles.intel import intel_problems
@@ -28,7 +30,6 @@ from medge.profiles.surroundings import surroundings
 
 PIP = "importlib.metadata"
 _ADDED_BY = {"openvino": "openvino"}  # backend: the extra of medge that brings it
-_RUNS_ON_NVIDIA = ("tensorrt", "tensorrt-rtx")  # backends that use an NVIDIA GPU
 
 
 class Examination(Struct, frozen=True, kw_only=True):
@@ -175,18 +176,26 @@ def _own_facts() -> Facts:
 def _runtime_problems(shown: tuple[Runtime, ...]) -> Iterator[Problem]:
     """Yield what keeps an installed runtime from running; the default one has to be installed."""
     for each in shown:
-        if not each.runs and (each.installed or each.backend not in _ADDED_BY):
-            found = f"{each.backend} {each.version or ''}".strip() + f": {each.message}"
-            yield Problem(each.rule, found, "Install it again, or another version.", each.command)
+        optional = each.backend in _ADDED_BY or each.backend in GPU_ONLY
+        if each.runs or (optional and not each.installed):
+            continue
+        found = f"{each.backend} {each.version or ''}".strip() + f": {each.message}"
+        step = "Install it again, or another version."
+        if not each.command:  # no package helps, and the message has said what does
+            step = "Until then networks run on the CPU."
+        yield Problem(each.rule, found, step, each.command)
 
 
 def _unused(found: Nvidia, shown: tuple[Runtime, ...]) -> Iterator[Problem]:
-    if found.gpus and not any(each.backend in _RUNS_ON_NVIDIA for each in shown):
+    """Yield that a GPU stands idle, unless a runtime for it is here and says itself why."""
+    served = any(each.installed and each.backend in GPU_ONLY for each in shown)
+    served |= any(ordinal(device) is not None for each in shown for device in each.devices)
+    if found.gpus and not served:
         yield Problem(
             "nvidia-unused",
-            f"There is an NVIDIA GPU, and this version of medge ({medge.__version__}) has no "
-            "backend for it.",
-            "Networks run on the CPU; nothing is to be done.",
+            "There is an NVIDIA GPU, and nothing that is installed runs networks on it.",
+            "Install a runtime for it; until then networks run on the CPU.",
+            'python -m pip install "medge[nvidia]"',
         )
 
 

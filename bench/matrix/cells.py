@@ -10,7 +10,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from medge.bench.candidates import Runtime, candidates, precision_name, runtimes
+from medge.bench.candidates import (
+    Runtime,
+    beside_the_point,
+    candidates,
+    precision_name,
+    runtimes,
+)
 from medge.bench.matrix.places import CPU, Place
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.engine.backends import BACKENDS, OPT_IN, backend_class
@@ -182,8 +188,8 @@ def _present(asked: Asked) -> Iterator[tuple[Runtime, Place]]:
 
 def _absent(subject: Subject, asked: Asked, made: Plan) -> None:
     """Refuse the runtimes that are not installed, and devices that no runtime has."""
-    wanted = asked.backends or tuple(name for name in BACKENDS if name != NULL)
-    for name in wanted:
+    others = (name for name in BACKENDS if name != NULL and not beside_the_point(name))
+    for name in asked.backends or tuple(others):
         missing = absence(name)
         if missing is not None:
             made.refused.append(

@@ -17,6 +17,8 @@ Tensor: TypeAlias = npt.NDArray[Any]
 BACKENDS = {  # the order means nothing: a sealed choice decides, else onnxruntime at fp32
     "onnxruntime": "medge.engine.backends.ort:OnnxRuntime",
     "openvino": "medge.engine.backends.ov:OpenVINO",
+    "tensorrt": "medge.engine.backends.trt:TensorRT",
+    "tensorrt-rtx": "medge.engine.backends.trt:TensorRTRTX",
     "null": "medge.engine.backends.null:Null",  # answers at once: what remains is our own cost
 }
 
@@ -38,7 +40,7 @@ class Port:
 class Options:
     """How a model is loaded: everything explicit, nothing left to a runtime's default."""
 
-    device: str  # as the runtime names it: "cpu", "GPU.0"
+    device: str  # as the runtime names it: "cpu", "GPU.0"; an NVIDIA GPU is "nvidia:0"
     precision: str  # the runtime's: "fp32", "bf16", "fp16"; the graph's own is the variant
     threads: int  # of all streams together
     inputs: tuple[Port, ...]  # what the manifest promises; the graph must agree

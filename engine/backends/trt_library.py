@@ -36,17 +36,22 @@ def require_package(flavour: Flavour) -> None:
     BackendError
         Rule ``backend-missing``.
     """
+    if package_version(flavour) is None:
+        raise BackendError(
+            "backend-missing",
+            f"Backend {flavour} needs the package {flavour}, which is not installed: "
+            f"python -m pip install {flavour}",
+        )
+
+
+def package_version(flavour: Flavour) -> str | None:
+    """Return the version of the package that brings the module, None where none is installed."""
     for name in PACKAGES[flavour]:
         try:
-            metadata.version(name)
+            return metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-        return
-    raise BackendError(
-        "backend-missing",
-        f"Backend {flavour} needs the package {flavour}, which is not installed: "
-        f"python -m pip install {flavour}",
-    )
+    return None
 
 
 def library_of(flavour: Flavour) -> ModuleType:
@@ -60,8 +65,8 @@ def library_of(flavour: Flavour) -> ModuleType:
     module = MODULES[flavour]
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise BrokenPackageError(f"its module {error.name} is absent") from None
+    except ModuleNotFoundError as absent:
+        raise BrokenPackageError(f"its module {absent.name} is absent") from None
     except Exception as error:  # bindings of NVIDIA raise what they like while they are imported
         found = _MISSING_LIBRARY.search(str(error))
         if found:

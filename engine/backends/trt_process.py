@@ -100,7 +100,7 @@ class Process:
             step = "Install it again for this driver, or try --backend onnxruntime."
         return BackendError(
             "runtime-crash",
-            f"{self._flavour} {how} in its own process, which only that harmed. {step}",
+            f"{self._flavour} {how} in its own process; nothing else was harmed. {step}",
         )
 
     def close(self) -> None:

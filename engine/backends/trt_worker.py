@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -13,10 +13,13 @@ from medge.engine.backends.trt_frames import (
     Answer,
     Ask,
     AskDevices,
+    AskOpen,
     AskPlan,
     Devices,
     Fault,
+    Opened,
     Reply,
+    Times,
     fault_of,
 )
 from medge.engine.backends.trt_library import BrokenPackageError, Flavour, library_of
@@ -24,12 +27,16 @@ from medge.engine.backends.trt_plan import Plan
 from medge.errors import BackendError, MedgeError
 from medge.profiles.cuda_driver import CudaDriver, CudaGpu, driver
 
+if TYPE_CHECKING:
+    from medge.engine.backends.trt_engine import Running
+
 
 class Worker:
     """Answers one question after another; what was opened stays until the process ends."""
 
     def __init__(self) -> None:
         self._driver: CudaDriver | None = None
+        self._running: Running | None = None
 
     def answer(self, asked: Ask) -> Answer:
         """Do what was asked.
@@ -43,7 +50,11 @@ class Worker:
             told = self._ready(asked.flavour)
             _imported(asked.flavour)  # a package that cannot be imported uses no device
             return Devices(told.gpus, told.version)
-        return self._plan(asked)
+        if isinstance(asked, AskPlan):
+            return self._plan(asked)
+        if isinstance(asked, AskOpen):
+            return self._open(asked)
+        return Times({} if self._running is None else self._running.layers_ns())
 
     def _plan(self, asked: AskPlan) -> Plan:
         from medge.engine.backends.trt_build import build
@@ -52,12 +63,22 @@ class Worker:
         if request.compute_capabilities:  # ahead of time: TensorRT-RTX needs no driver for that
             return build(_imported(request.flavour), request, asked.model)
         from medge.engine.backends.cuda_calls import Cuda
+        from medge.engine.backends.trt_engine import inspected
 
         cuda = Cuda(self._gpu(request.flavour, request.device).ordinal)
         try:
-            return build(_imported(request.flavour), request, asked.model)
+            trt = _imported(request.flavour)
+            plan = build(trt, request, asked.model)
+            return msgspec.structs.replace(plan, layers=inspected(trt, plan.plan))
         finally:
             cuda.close()
+
+    def _open(self, asked: AskOpen) -> Opened:
+        from medge.engine.backends.trt_engine import Running
+
+        gpu = self._gpu(asked.flavour, asked.device)
+        self._running = running = Running(_imported(asked.flavour), asked, gpu)
+        return running.opened
 
     def _ready(self, flavour: Flavour) -> CudaDriver:
         """Ask the driver first: without one, the library may crash instead of saying so."""
@@ -99,8 +120,15 @@ def _reply(worker: Worker, said: bytes) -> Reply:
         answer = worker.answer(msgspec.msgpack.decode(said, type=Ask))
     except MedgeError as error:
         return Reply(fault=fault_of(error))
-    except MemoryError:
-        return Reply(fault=Fault(5, "runtime-failed", "It ran out of memory. Free some."))
+    except Exception as error:  # NVIDIA's libraries and their bindings raise what they like
+        return Reply(
+            fault=Fault(
+                BackendError.exit_code,
+                "runtime-failed",
+                f"TensorRT ends with {type(error).__name__}. Update NVIDIA's driver or the "
+                "package, or free memory.",
+            )
+        )
     return Reply(body=msgspec.Raw(msgspec.msgpack.encode(answer)))
 
 

@@ -1,0 +1,290 @@
+"""TensorRT's backend: its process, its lanes and its recorded calls, on stand-ins for both.
+
+The stand-in for the driver is compiled C and checks every address; that for TensorRT is a few lines
+of Python. They prove what medge does and that it survives, nothing about NVIDIA's software.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cuda_library import cuda_library
+
+from medge.engine.backends import EngineError, Options, Port
+from medge.engine.backends import trt as backend_module
+from medge.engine.backends.trt import TensorRT, TensorRTRTX
+from medge.errors import BackendError, BundleError
+
+STANDIN = Path(__file__).parent / "trt_standin"
+X, Y = Port("x", "float32", (3, 2, 2)), Port("y", "float32", (3, 2, 2))
+Opener = Callable[..., TensorRT]
+
+
+def model(batch: int = -1, scale: float = 2.0, **more: str) -> bytes:
+    return json.dumps({"batch": batch, "scale": scale, **more}).encode()
+
+
+def options(**changed: object) -> Options:
+    asked: dict[str, object] = {"device": "nvidia:0", "precision": "fp32", "threads": 4}
+    return Options(**{**asked, "inputs": (X,), "outputs": (Y,), **changed})  # type: ignore[arg-type]
+
+
+def pictures(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 3, 2, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give processes that are started from now on a driver, and the stand-in for TensorRT."""
+
+    def made(**macros: int) -> None:
+        library = cuda_library(tmp_path, **macros)
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
+        monkeypatch.setenv("PYTHONPATH", str(STANDIN))
+
+    return made
+
+
+@pytest.fixture
+def opened(machine: Callable[..., None]) -> Iterator[Opener]:
+    """Open backends on such a machine, and close them."""
+    held: list[TensorRT] = []
+
+    def make(graph: bytes = b"", engine: bytes | None = None, **changed: object) -> TensorRT:
+        if not held:
+            machine()
+        held.append(TensorRT())
+        held[-1].load(graph or model(), options(**changed), engine)
+        return held[-1]
+
+    yield make
+    for each in held:
+        each.close()
+
+
+def test_pictures_pass_through_shared_memory_and_come_back(opened: Opener) -> None:
+    runtime = opened(batch=4)
+    for count in (4, 4, 4, 1, 3, 4):
+        asked = pictures(count, seed=count)
+        np.testing.assert_allclose(runtime.infer({"x": asked})["y"], 2 * asked + 1, rtol=1e-6)
+
+
+def test_a_call_is_recorded_as_one_graph_over_locked_memory(opened: Opener) -> None:
+    told = opened()._opened
+    assert told is not None
+    assert (told.cuda_graph, told.pinned) == (True, True)
+
+
+@pytest.mark.parametrize("macros", [{"NO_RECORDING": 1}, {"NO_PINNING": 1}])
+def test_what_a_driver_cannot_do_is_told_and_the_answer_is_the_same(
+    opened: Opener, machine: Callable[..., None], macros: dict[str, int]
+) -> None:
+    machine(**macros)
+    runtime = TensorRT()
+    try:
+        runtime.load(model(), options())
+        asked = pictures(1)
+        np.testing.assert_allclose(runtime.infer({"x": asked})["y"], 2 * asked + 1, rtol=1e-6)
+        told = runtime._opened
+        assert told is not None
+        assert told.cuda_graph is ("NO_RECORDING" not in macros)
+        assert told.pinned is ("NO_PINNING" not in macros)
+    finally:
+        runtime.close()
+
+
+def test_more_pictures_than_the_plan_takes_go_in_several_calls(opened: Opener) -> None:
+    runtime = opened(batch=2)
+    asked = pictures(5)
+    np.testing.assert_allclose(runtime.infer({"x": asked})["y"], 2 * asked + 1, rtol=1e-6)
+
+
+def test_a_fixed_batch_is_told(opened: Opener) -> None:
+    assert opened(model(batch=1)).batch == 1
+    assert opened(model(batch=-1)).batch is None
+
+
+def test_streams_run_at_once_and_never_mix(opened: Opener) -> None:
+    runtime = opened(streams=3)
+    wrong: list[int] = []
+
+    def run(stream: int) -> None:
+        for turn in range(100):
+            asked = pictures(1, seed=1000 * stream + turn)
+            if not np.allclose(runtime.infer({"x": asked}, stream)["y"], 2 * asked + 1):
+                wrong.append(stream)
+
+    threads = [threading.Thread(target=run, args=(stream,)) for stream in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_engine_is_kept_and_opened_without_building(opened: Opener) -> None:
+    first = opened(keep_engine=True)
+    engine = first.engine()
+    assert engine is not None
+    assert first.engine() is None  # handed over once
+    again = opened(b"never read", engine)
+    asked = pictures(1)
+    np.testing.assert_allclose(again.infer({"x": asked})["y"], 2 * asked + 1, rtol=1e-6)
+    assert again.placement() == first.placement()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"no message pack"])
+def test_an_engine_that_is_none_is_not_taken(opened: Opener, damage: bytes) -> None:
+    with pytest.raises(EngineError):
+        opened(model(), damage)
+
+
+def test_a_plan_that_the_library_does_not_take_is_an_engine_error(opened: Opener) -> None:
+    kept = backend_module.KeptPlan(plan=b"no plan", compute=(), version="1")
+    with pytest.raises(EngineError):
+        opened(model(), backend_module.msgspec.msgpack.encode(kept))
+
+
+def test_placement_is_what_the_inspector_tells(opened: Opener) -> None:
+    placement = opened().placement()
+    assert placement.compute == {"fp16": 1}
+    assert placement.nodes == {"CaskConvolution": {"fp16": 1}}
+
+
+def test_a_watched_call_is_timed_layer_by_layer(opened: Opener) -> None:
+    runtime = opened(watched=True)
+    for _ in range(3):
+        runtime.infer({"x": pictures(1)})
+    (node,) = runtime.timed_nodes()
+    assert (node.name, node.kind, node.precision) == ("scale", "CaskConvolution", "fp16")
+    assert node.times_ns == (250_000,) * 3
+
+
+def test_a_crash_while_running_is_an_error_and_no_crash_of_medge(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDGE_TEST_FAULT", "crash:5")
+    runtime = opened()
+    runtime.infer({"x": pictures(1)})
+    with pytest.raises(BackendError, match="SIGSEGV") as caught:
+        runtime.infer({"x": pictures(1)})
+    assert (caught.value.rule, caught.value.exit_code) == ("runtime-crash", 5)
+    with pytest.raises(BackendError):
+        runtime.infer({"x": pictures(1)})
+
+
+def test_a_hang_while_running_is_ended(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDGE_TEST_FAULT", "hang:4")
+    monkeypatch.setattr(backend_module, "CALL_LIMIT_S", 0.5)
+    runtime = opened()
+    process = runtime._process
+    assert process is not None
+    with pytest.raises(BackendError, match=r"no answer within 0\.5 s") as caught:
+        runtime.infer({"x": pictures(1)})
+    assert caught.value.rule == "runtime-hangs"
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_a_call_that_cuda_refuses_names_its_code(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDGE_TEST_FAULT", "fail:4")
+    runtime = opened()
+    with pytest.raises(BackendError, match="CUDA error 719") as caught:
+        runtime.infer({"x": pictures(1)})
+    assert caught.value.rule == "runtime-failed"
+
+
+def test_a_crash_and_a_hang_while_building_are_errors(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BackendError, match="SIGABRT"):
+        opened(model(build="crash"))
+    monkeypatch.setattr(backend_module, "BUILD_LIMIT_S", 1.0)
+    with pytest.raises(BackendError, match="no answer within 1 s"):
+        opened(model(build="hang"))
+
+
+@pytest.mark.parametrize(
+    ("state", "rule", "words"),
+    [
+        ("broken", "runtime-import", "needs libnvinfer.so.10, which is not found"),
+        ("crash", "runtime-crash", "SIGSEGV"),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_a_named_state(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, state: str, rule: str, words: str
+) -> None:
+    monkeypatch.setenv("MEDGE_TEST_IMPORT", state)
+    with pytest.raises(BackendError, match=words) as caught:
+        opened()
+    assert (caught.value.rule, caught.value.exit_code) == (rule, 5)
+
+
+def test_states_of_the_driver_come_before_the_package(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDGE_TEST_IMPORT", "crash")  # it must not even be imported
+    for macros, rule in (({"INIT": 100}, "cuda-device"), ({"INIT": 803}, "cuda-failed")):
+        machine(**macros)
+        runtime = TensorRT()
+        with pytest.raises(BackendError, match="Backend tensorrt needs an NVIDIA GPU") as caught:
+            runtime.load(model(), options())
+        runtime.close()
+        assert (caught.value.rule, caught.value.exit_code) == (rule, 5)
+
+
+def test_a_gpu_that_is_not_here_is_refused_and_so_is_the_cpu(opened: Opener) -> None:
+    with pytest.raises(BackendError, match="finds nvidia:0 here") as caught:
+        opened(device="nvidia:3")
+    assert caught.value.rule == "device"
+    for changed in ({"device": "cpu"}, {"precision": "bf16"}):
+        with pytest.raises(BackendError) as caught:
+            opened(**changed)
+        assert caught.value.rule == "backend-option"
+
+
+def test_a_plan_of_other_tensors_is_refused(opened: Opener) -> None:
+    with pytest.raises(BundleError, match=r"input 'x' is \?x3x2x2, promised 2x2x2"):
+        opened(inputs=(Port("x", "float32", (2, 2, 2)),))
+
+
+def test_closing_ends_the_process_and_gives_everything_back(opened: Opener) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    runtime = opened(streams=4)
+    process = runtime._process
+    assert process is not None
+    runtime.close()
+    runtime.close()
+    assert not Path(f"/proc/{process.pid}").exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_process_ends_with_the_one_that_started_it(opened: Opener) -> None:
+    process = opened()._process
+    assert process is not None
+    assert process._process is not None
+    assert process._process.stdin is not None
+    process._process.stdin.close()  # as the kernel does for a process that was killed
+    deadline = time.monotonic() + 10
+    while process._process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process._process.poll() == 0
+
+
+def test_rtx_is_refused_on_a_gpu_that_it_does_not_compile_for(
+    machine: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(CAPABILITY_MAJOR=9, CAPABILITY_MINOR=0)
+    monkeypatch.delenv("PYTHONPATH")
+    runtime = TensorRTRTX()
+    with pytest.raises(BackendError, match=r"capability 9\.0; tensorrt-rtx compiles for 7\.5"):
+        runtime.load(model(), options())
+    runtime.close()
