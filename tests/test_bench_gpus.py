@@ -23,13 +23,14 @@ from medge.bench.exchange import decode, encode
 from medge.bench.matrix import cells
 from medge.bench.matrix.cells import Asked, plan
 from medge.bench.matrix.places import Place, apart, read_places
-from medge.bench.matrix.rows import Row, crowds
+from medge.bench.matrix.rows import Matrix, Row, crowds
 from medge.bench.result import ran_on, same_device
 from medge.engine.backends import presence
 from medge.engine.bundle import open_bundle
 from medge.engine.passport import Passport
 from medge.engine.sealed import Candidate
 from medge.errors import BackendError, UsageError
+from medge.pages.bench import bench_object, bench_text
 from medge.profiles import cuda_gpus
 from medge.profiles.cuda_driver import CudaDriver, CudaGpu
 from medge.profiles.cuda_gpus import (
@@ -155,6 +156,19 @@ def test_a_sum_over_devices_needs_every_one_of_them() -> None:
     assert whole.scaling_ratio == 0.75
     (part,) = crowds([row("nvidia:0", 90.0, 100.0), row("nvidia:1", None, None)])
     assert part.pictures_per_s is part.alone_per_s is part.scaling_ratio is None
+
+
+def test_a_page_says_which_gpu_each_place_is() -> None:
+    rows = [
+        replace(row("nvidia:0", 90.0, None), together=(), gpu="NVIDIA L4 sm_89 58 SMs 23552 MiB"),
+        replace(row("cpu", 9.0, None), together=()),
+    ]
+    found = Matrix("0" * 64, tuple(rows), (), (), {}, 0, None)
+    for form in ("table", "md"):
+        text = bench_text(found, form)
+        assert "nvidia:0: NVIDIA L4 sm_89 58 SMs 23552 MiB." in text
+        assert "together" not in text
+    assert [each["gpu"] for each in bench_object(found)["rows"]] == [rows[0].gpu, None]
 
 
 def test_a_gpu_is_named_with_all_that_has_to_be_equal(two_gpus: None) -> None:
