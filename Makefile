@@ -21,7 +21,7 @@ EXTRAS_ALL := openvino,codecs,gdcm,export,bench,nvidia
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench loadgen hostile test-arm gpu-check clean
+.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench loadgen hostile test-arm contracts gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -109,6 +109,10 @@ test-arm: $(STAMPS)/all ## aarch64, emulated: kernels bit for bit, the wheel, `m
 	machine=$$(bash tests/arm/machine.sh $(BIN)/python) && \
 		bash tests/arm/wheel.sh $(BIN)/python "$$machine" && \
 		$(BIN)/python tests/arm/decisions.py "$$machine"
+
+contracts: $(STAMPS)/all ## Published bindings of TensorRT and onnxruntime-gpu, no GPU: names, states (260 MB)
+	$(BIN)/python tests/contracts/tensorrt_bindings.py
+	$(BIN)/python tests/contracts/onnxruntime_gpu.py
 
 gpu-check: $(STAMPS)/all ## On a machine with an NVIDIA GPU: its tests, and a dated record (ARGS='--seconds 5')
 	$(BIN)/python tests/gpu/check.py $(ARGS)

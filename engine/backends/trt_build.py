@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from medge.engine.backends import Found, Options, agreed_batch
-from medge.engine.backends.trt_library import MODULES, version_of
+from medge.engine.backends.trt_library import MODULES, started, version_of
 from medge.engine.backends.trt_plan import Plan, PlanRequest
 from medge.engine.backends.trt_words import PlanRefusedError, Reason, reason_of
 from medge.errors import BundleError
@@ -41,7 +41,7 @@ def build(trt: Any, request: PlanRequest, model: bytes) -> Plan:
     """
     start = time.perf_counter()
     logger = listener_of(trt)
-    builder = trt.Builder(logger)
+    builder = started(trt.Builder, logger, request.flavour)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     parsed = bool(parser.parse(model))

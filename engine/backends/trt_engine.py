@@ -24,7 +24,7 @@ from medge.engine.backends.trt_lanes import (
     Layout,
     layout_of,
 )
-from medge.engine.backends.trt_library import version_of
+from medge.engine.backends.trt_library import started, version_of
 from medge.errors import BackendError
 from medge.profiles.cuda_driver import CudaGpu
 
@@ -53,7 +53,7 @@ class Running:
         """
         self._cuda = _opened(gpu.ordinal, asked.flavour)
         self._logger = listener_of(trt)  # these must outlive what is made with them
-        self._runtime = runtime = trt.Runtime(self._logger)
+        self._runtime = runtime = started(trt.Runtime, self._logger, asked.flavour)
         self._engine = engine = runtime.deserialize_cuda_engine(asked.plan)
         if engine is None:
             raise PlanLostError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from importlib import metadata
 from types import ModuleType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from medge.errors import BackendError
 
@@ -71,7 +72,27 @@ def library_of(flavour: Flavour) -> ModuleType:
         found = _MISSING_LIBRARY.search(str(error))
         if found:
             raise BrokenPackageError(f"it needs {found[1]}, which is not found") from None
+        if "undefined symbol" in str(error):
+            raise BrokenPackageError("a library that it uses is of another release") from None
         raise BrokenPackageError(f"its import ends with {type(error).__name__}") from None
+
+
+def started(kind: Callable[[Any], Any], logger: Any, flavour: Flavour) -> Any:
+    """Make a builder or a runtime, the two objects that touch the GPU first.
+
+    Raises
+    ------
+    BackendError
+        Rule ``runtime-failed``: the library returned none, for which its bindings raise TypeError.
+    """
+    try:
+        return kind(logger)
+    except TypeError:
+        raise BackendError(
+            "runtime-failed",
+            f"{flavour} cannot start on this GPU: the driver is too old for it, or it has no code "
+            "for such a GPU. Update NVIDIA's driver, or install the release for this GPU.",
+        ) from None
 
 
 def version_of(trt: ModuleType) -> str:
