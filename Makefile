@@ -21,7 +21,7 @@ EXTRAS_ALL := openvino,codecs,gdcm,export,bench,nvidia
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench loadgen hostile test-arm contracts gpu-check clean
+.PHONY: help preflight demo demo-mri demo-bundles zoo estimator test lint types pyright wheel bench loadgen hostile test-arm test-jetson contracts gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -109,6 +109,9 @@ test-arm: $(STAMPS)/all ## aarch64, emulated: kernels bit for bit, the wheel, `m
 	machine=$$(bash tests/arm/machine.sh $(BIN)/python) && \
 		bash tests/arm/wheel.sh $(BIN)/python "$$machine" && \
 		$(BIN)/python tests/arm/decisions.py "$$machine"
+
+test-jetson: $(STAMPS)/all ## The runner of build bundles on Python 3.6 to 3.9 (OLD=/path/to/python3.6)
+	sh tests/jetson.sh $(BIN) build/jetson-python $(OLD)
 
 contracts: $(STAMPS)/all ## Published bindings of TensorRT and onnxruntime-gpu, no GPU: names, states (260 MB)
 	$(BIN)/python tests/contracts/tensorrt_bindings.py
