@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
@@ -31,7 +32,7 @@ class Spread:
     Attributes
     ----------
     device
-        All devices, as results tell each of them.
+        All devices in few words: ``nvidia:0,1 (2 x NVIDIA L4)``.
     """
 
     def __init__(self, sessions: Sequence[Session]) -> None:
@@ -42,7 +43,7 @@ class Spread:
         self.precision, self.answers = first.precision, first.answers
         self.placement = first.placement
         self.batch = first.batch
-        self.device = ", ".join(session.device for session in sessions)
+        self.device = _in_few_words([session.device for session in sessions])
 
     @property
     def streams(self) -> int:
@@ -113,6 +114,16 @@ class Lanes:
             if others and self._failed[device] >= FAILURES and device not in self._left_out:
                 self._left_out.append(device)
         self._free.put(stream)
+
+
+def _in_few_words(devices: Sequence[str]) -> str:
+    """Return devices of one kind as they are typed, and how many there are of each name."""
+    heads, _, names = zip(*(device.partition(" ") for device in devices), strict=True)
+    kind = heads[0].partition(":")[0]
+    typed = f"{kind}:{','.join(head.partition(':')[2] for head in heads)}"
+    counts = Counter(name[1:-1] for name in names if name)
+    told = ", ".join(f"{count} x {name}" for name, count in counts.items())
+    return f"{typed} ({told})" if told else typed
 
 
 def open_spread(

@@ -195,6 +195,15 @@ def test_a_stream_is_always_left_however_calls_end(
     assert len(lanes.left_out) < devices
 
 
+def test_all_devices_are_named_in_few_words(three: Classifier) -> None:
+    assert three.session.device == "nvidia:0,1,2 (3 x made up)"
+    first, second, third = sessions_of(three)
+    third.device = "nvidia:2 (another (one))"
+    assert Spread([first, second, third]).device == "nvidia:0,1,2 (2 x made up, 1 x another (one))"
+    first.device, second.device = "null:0", "null:1"
+    assert Spread([first, second]).device == "null:0,1"
+
+
 def test_null_devices_are_as_many_as_are_asked_for(path: Path) -> None:
     with open_bundle(path) as bundle:
         choice = choose(bundle, device="null:0,2,1", several=True)
