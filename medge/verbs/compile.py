@@ -113,7 +113,7 @@ def _build_for(target_id: str, bundle: str | None, out: Path | None, form: str) 
 
 
 def _plans(bundle: Bundle, target: Target, out: Path | None, form: str) -> None:
-    """Build plans, keep them in the engine cache, and put copies where they were asked for."""
+    """Build plans, tell what came of it, and write them where that was asked for."""
     from medge.exporters.ahead_of_time import check_built, compile_ahead
     from medge.exporters.plan_folder import check_folder, plans_object, write_plans
     from medge.output import write_page
@@ -122,7 +122,7 @@ def _plans(bundle: Bundle, target: Target, out: Path | None, form: str) -> None:
     if out is not None:
         check_folder(out)
     found = compile_ahead(bundle, target, _told)
-    notes = [*plans_notes(found)]
+    notes = list(plans_notes(found))
     if out is not None and found.plans:
         notes.append(f"{write_plans(found, out)} holds the plans")
     write_page(form, plans_object(found), plans_rows(found), columns=COLUMNS)
