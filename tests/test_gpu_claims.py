@@ -31,6 +31,8 @@ PUBLISHED = {  # whole pages of figures that somebody else measured, or that are
     "decisions/estimation.md",
 }
 
+REFUSALS = {"errors.md"}  # says what was wrong with something, never that it ran
+
 _GPU = re.compile(
     r"\b(?:GPUs?|NVIDIA|CUDA|TensorRT(?:-RTX)?|Jetson|GeForce|RTX|Tesla|Orin|Xavier|Thor"
     r"|[ABHLV](?:4|10|30|40|100|200|300))\b"
@@ -59,7 +61,7 @@ _LINK = re.compile(r"gpu-records/([\w.-]+\.json)")
 def pages() -> Iterator[Path]:
     yield ROOT / "README.md"
     for path in sorted((ROOT / "docs").rglob("*.md")):
-        if str(path.relative_to(ROOT / "docs")) not in PUBLISHED:
+        if str(path.relative_to(ROOT / "docs")) not in PUBLISHED | REFUSALS:
             yield path
 
 
