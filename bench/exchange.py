@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn
 import msgspec
 from msgspec import Struct
 
+from medge.bench.build_import import is_answer, results
 from medge.bench.result import Result
 from medge.bench.sound import faults
 from medge.errors import InputError
@@ -68,13 +69,20 @@ def decode(raw: bytes, name: str) -> Result:
         ``document-newer``, ``document-damaged`` (not what was written) and ``document-numbers``
         (what was written cannot have been measured).
     """
+    return _decoded(_parsed(raw, name), name)
+
+
+def _parsed(raw: bytes, name: str) -> Any:
     if len(raw) > MOST_BYTES:
         raise InputError(
             "document-large",
             f"{name}: has more than {MOST_BYTES >> 20} MiB, which no result of medge needs. Check "
             "what wrote it.",
         )
-    plain = _plain(raw, name)
+    return _plain(raw, name)
+
+
+def _decoded(plain: Any, name: str) -> Result:
     kind = plain.get("schema") if isinstance(plain, dict) else None
     if not isinstance(kind, str) or not kind.startswith(KIND):
         raise InputError(
@@ -92,6 +100,8 @@ def decode(raw: bytes, name: str) -> Result:
 def read_documents(path: Path) -> Iterator[Found]:
     """Yield every document of a file: one, an array of them, or JSON Lines.
 
+    What the runner of a build bundle wrote on a Jetson yields a result for each graph.
+
     Raises
     ------
     InputError
@@ -100,9 +110,21 @@ def read_documents(path: Path) -> Iterator[Found]:
     for place, raw in enumerate(_documents(_read(path), path.name), 1):
         name = path.name if place == 1 else f"{path.name}, document {place}"
         try:
-            yield Found(name, decode(raw, name))
+            yield from _found(_parsed(raw, name), name)
         except InputError as refused:
             yield Found(name, refused=refused)
+
+
+def _found(plain: Any, name: str) -> Iterator[Found]:
+    """Yield the one result of a document, or those of each graph that a Jetson measured."""
+    if not is_answer(plain):
+        yield Found(name, _decoded(plain, name))
+        return
+    for one in results(plain, name):
+        if isinstance(one, InputError):
+            yield Found(name, refused=one)
+        else:
+            yield Found(name, one)
 
 
 def _digest(result: object) -> str:

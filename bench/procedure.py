@@ -66,6 +66,8 @@ class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ``stopped``.
     cpus
         The CPUs that the process is pinned to, None when it is not.
+    clock
+        ``perf_counter_ns`` of the host, or events of the GPU's own stream.
     """
 
     version: Literal[1] = 1
@@ -84,7 +86,7 @@ class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int = 0
     spinning: Literal["brief", "runtime", "stopped"] = "brief"
     cpus: tuple[Count, ...] | None = None
-    clock: Literal["perf_counter_ns"] = "perf_counter_ns"
+    clock: Literal["perf_counter_ns", "cuda-event"] = "perf_counter_ns"
     collector: Literal["held-off"] = "held-off"  # Python's cyclic garbage collector, in a turn
     percentile_rule: Literal["nearest-rank"] = "nearest-rank"
 

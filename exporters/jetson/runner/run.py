@@ -275,7 +275,8 @@ def _timed(call: Call, asked: Any) -> Json:
         start = clock()
         call()
         warm.append(max(1, int((clock() - start) * 1e9)))
-    end = clock() + asked.duration_s
+    begun = clock()
+    end = begun + asked.duration_s
     while (clock() < end or len(series["host_ns"]) < LEAST_CALLS) and (
         len(series["host_ns"]) < MOST_CALLS
     ):
@@ -284,7 +285,8 @@ def _timed(call: Call, asked: Any) -> Json:
         series["host_ns"].append(max(1, int((clock() - start) * 1e9)))
         for name, taken in times.items():
             series.setdefault(name, []).append(taken)
-    return {"warm_up_calls_ns": warm, "series": series}
+    lasted_ns = int((clock() - begun) * 1e9)
+    return {"warm_up_calls_ns": warm, "lasted_ns": lasted_ns, "series": series}
 
 
 def _board(root: str) -> Json:
