@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +29,7 @@ from medge.engine.sealed import Candidate
 from medge.errors import GateError
 
 CPU = Candidate(backend="onnxruntime", device="cpu", variant="fp32")
+NOBODY = 1 << 30  # no process has such a number
 GPU = Candidate(backend="openvino", device="GPU.0", variant="fp32")
 FACTS = LoadFacts(
     backend_version="1",
@@ -130,12 +134,19 @@ def test_a_cpu_has_no_memory_of_its_own_and_says_so() -> None:
 
 
 def test_the_memory_of_a_process_is_added_up_over_gpus() -> None:
-    assert device_bytes(GPU, 7, lambda: nvml((7, 100), (8, 900))) == 200
+    assert device_bytes(GPU, NOBODY, lambda: nvml((NOBODY, 100), (NOBODY + 1, 900))) == 200
 
 
-@pytest.mark.parametrize("processes", [(), ((8, 900),), ((7, None),)])
+def test_what_a_child_of_the_process_holds_is_counted_with_it() -> None:
+    with subprocess.Popen([sys.executable, "-I", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        held = device_bytes(GPU, os.getpid(), lambda: nvml((child.pid, 100), (1, 900)))
+        child.communicate()
+    assert held == 200  # the stand-in has two GPUs
+
+
+@pytest.mark.parametrize("processes", [(), ((NOBODY + 1, 900),), ((NOBODY, None),)])
 def test_what_nvml_does_not_tell_is_absent_and_never_0(processes: Any) -> None:
-    assert isinstance(device_bytes(GPU, 7, lambda: nvml(*processes)), Absent)
+    assert isinstance(device_bytes(GPU, NOBODY, lambda: nvml(*processes)), Absent)
 
 
 def test_the_real_library_says_why_without_a_driver() -> None:

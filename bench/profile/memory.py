@@ -16,6 +16,7 @@ from medge.bench.profile.resident import peak_rss_bytes, resident, source
 from medge.bench.profile.turns import WHOLE, call_of
 from medge.bench.sections import Absent, Memory
 from medge.engine.sealed import Candidate
+from medge.profiles.kernel_files import ROOT, entries, read_text
 from medge.profiles.nvml import PACKAGE, installed, pynvml
 from medge.profiles.terms import Count, Positive
 
@@ -91,7 +92,9 @@ def told(facts: LoadFacts, grown: Grown, device: int | Absent) -> Memory:
 def device_bytes(
     candidate: Candidate, pid: int, library: Callable[[], Any] | None = None
 ) -> int | Absent:
-    """Return what a process holds on NVIDIA GPUs, or why that is not known.
+    """Return what a process and its children hold on NVIDIA GPUs, or why that is not known.
+
+    Runtimes that may crash run in a child of the process that is measured.
 
     Parameters
     ----------
@@ -108,7 +111,7 @@ def device_bytes(
     except nvml.NVMLError as error:
         return Absent(reason=f"NVML did not start (error {error.value}); `medge doctor` says more")
     try:
-        return _held(nvml, pid)
+        return _held(nvml, _family(pid))
     except nvml.NVMLError as error:
         return Absent(reason=f"NVML does not tell the memory of processes (error {error.value})")
     finally:
@@ -116,15 +119,30 @@ def device_bytes(
             nvml.nvmlShutdown()
 
 
-def _held(nvml: Any, pid: int) -> int | Absent:
-    """Add up what a process holds on each GPU; inside a container its number may be another."""
+def _family(pid: int) -> set[int]:
+    """Return a process and all that it started and that live; of one that has ended its number."""
+    parents: dict[int, int] = {}
+    for file in entries(ROOT / "proc", "[0-9]*/stat"):
+        # "PID (NAME) STATE PARENT ...", and a name may hold brackets and blanks.
+        after_name = read_text(file).rpartition(")")[2].split()
+        if len(after_name) > 1:
+            parents[int(file.parent.name)] = int(after_name[1])
+    family, found = {pid}, 0
+    while len(family) > found:
+        found = len(family)
+        family |= {child for child, parent in parents.items() if parent in family}
+    return family
+
+
+def _held(nvml: Any, pids: set[int]) -> int | Absent:
+    """Add up what processes hold on each GPU; inside a container their numbers may be others."""
     found = [
         process.usedGpuMemory
         for index in range(nvml.nvmlDeviceGetCount())
         for process in nvml.nvmlDeviceGetComputeRunningProcesses(
             nvml.nvmlDeviceGetHandleByIndex(index)
         )
-        if process.pid == pid
+        if process.pid in pids
     ]
     if not found or None in found:
         return Absent(reason="NVML names no process of this number with its memory")
