@@ -115,6 +115,7 @@ test-jetson: $(STAMPS)/all ## The runner of build bundles on Python 3.6 to 3.9 (
 
 contracts: $(STAMPS)/all ## Published bindings of TensorRT and onnxruntime-gpu, no GPU: names, states (260 MB)
 	$(BIN)/python tests/contracts/tensorrt_bindings.py
+	$(BIN)/python tests/contracts/jetson_runner.py
 	$(BIN)/python tests/contracts/onnxruntime_gpu.py
 
 gpu-check: $(STAMPS)/all ## On a machine with an NVIDIA GPU: its tests, and a dated record (ARGS='--seconds 5')

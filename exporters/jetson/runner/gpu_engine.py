@@ -115,8 +115,8 @@ class TensorRT:
     def __init__(self, flavour: str, build: Json) -> None:
         try:
             self.trt: Any = importlib.import_module(MODULES[flavour])
-        except ImportError as error:
-            missing = error.name or MODULES[flavour]
+        except ImportError as absent:
+            missing = absent.name or MODULES[flavour]
             raise RefusedError(
                 "no-tensorrt",
                 f"{missing} cannot be imported; install JetPack's python3-libnvinfer",
@@ -143,7 +143,8 @@ class TensorRT:
         network = builder.create_network(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)))
         parser = trt.OnnxParser(network, self.logger)
         if not parser.parse(raw):
-            place = parser.get_error(0).node() if parser.num_errors else -1
+            error = parser.get_error(0) if parser.num_errors else None
+            place = -1 if error is None else error.node()
             kind = graph["nodes"][place] if 0 <= place < len(graph["nodes"]) else "its border"
             raise RefusedError("parse", f"TensorRT does not take {kind} (node {place})")
         config = builder.create_builder_config()
@@ -155,23 +156,24 @@ class TensorRT:
 
     def _configure(self, config: Any, network: Any, graph: Json) -> None:
         """State precision and memory; what this release does not know it does not need."""
-        flags = self.trt.BuilderFlag
-        config.clear_flag(flags.TF32)  # fp32 means fp32; without a word it multiplies with 10 bits
+        trt = self.trt
+        config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32, not 10 bits of mantissa
         workspace = _memory_bytes() // WORKSPACE_PART
         if hasattr(config, "set_memory_pool_limit"):
-            config.set_memory_pool_limit(self.trt.MemoryPoolType.WORKSPACE, workspace)
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
         else:
             config.max_workspace_size = workspace
-        config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if self.typed or graph["precision"] == "fp32":
             return
-        config.set_flag(flags.INT8 if graph["precision"] == "int8" else flags.FP16)
-        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+        half = graph["precision"] == "fp16"
+        config.set_flag(trt.BuilderFlag.FP16 if half else trt.BuilderFlag.INT8)
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
         kept = set(graph["kept_fp32"])
         for index in range(network.num_layers):
             layer = network.get_layer(index)
             if layer.name in kept:
-                layer.precision = self.trt.float32
+                layer.precision = trt.float32
 
     def load(self, raw: bytes, graph: Json, told: Json) -> "GpuSession":
         """Build, and open what was built; ``told`` gains what is known of it."""
@@ -182,14 +184,16 @@ class TensorRT:
         told["plan_sha256"] = hashlib.sha256(plan).hexdigest()
         cuda = Cuda()
         told["gpu"] = cuda.gpu()
-        engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(plan)
+        runtime = self.trt.Runtime(self.logger)
+        engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise RefusedError(
                 "no-gpu",
                 "the engine cannot be opened on this GPU; look whether its driver is loaded",
             )
         form = self.trt.LayerInformationFormat.JSON
-        told["layers"] = engine.create_engine_inspector().get_engine_information(form)
+        inspector = engine.create_engine_inspector()
+        told["layers"] = inspector.get_engine_information(form)
         return GpuSession(self.trt, cuda, engine)
 
 
