@@ -14,11 +14,11 @@ import numpy as np
 from medge._native import all_finite
 from medge.engine.backends import Backend, EngineError, Options, Port, Tensor, backend_class
 from medge.engine.backends.presence import require
-from medge.engine.cache import EngineFacts
+from medge.engine.engine_facts import engine_facts
 from medge.engine.graph_scan import check_graph
 from medge.errors import BackendError, InputError, UsageError
 from medge.profiles.cuda_gpus import name_of_device
-from medge.profiles.device import cpu_name, identity
+from medge.profiles.device import cpu_name
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -65,7 +65,7 @@ class Session:
             those of a bundle are.
         cache
             Where an engine is looked for, and kept when it had to be built. Graphs that are in no
-            bundle, and engines of other devices than the CPU, are not kept.
+            bundle, and engines that ``engine_facts`` has no facts for, are not kept.
         """
         _check_streams(choice)
         require(choice.backend)
@@ -91,7 +91,9 @@ class Session:
             batch=choice.batch,
             fixed_batch=True,
         )
-        self._cache, self._facts = cache, self._engine_facts(bundle, file) if cache else None
+        kept = cache is not None and self.from_bundle and self.answers
+        self._cache = cache
+        self._facts = engine_facts(bundle, choice, self.backend_version) if kept else None
         self.from_cache = False
         try:
             if model is None:
@@ -190,24 +192,6 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _engine_facts(self, bundle: Bundle, file: str) -> EngineFacts | None:
-        choice = self.choice
-        if not self.from_bundle or choice.device != "cpu" or not self.answers:
-            return None
-        return EngineFacts(
-            bundle_sha256=bundle.digest,
-            variant=choice.variant,
-            graph_sha256=bundle.manifest.files[file].sha256,
-            backend=choice.backend,
-            backend_version=self.backend_version,
-            machine=identity(),
-            device=choice.device,
-            precision=choice.precision,
-            threads=choice.threads,
-            streams=choice.streams,
-            batch=choice.batch,
-        )
 
     def _load(self, model: bytes, options: Options) -> None:
         """Open what the cache has of this graph; else build it, and keep what was built."""

@@ -10,17 +10,23 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import tiny_bundle
 from cuda_library import cuda_library
 
 from medge.engine.backends import EngineError, Options, Port
 from medge.engine.backends import trt as backend_module
 from medge.engine.backends.trt import TensorRT, TensorRTRTX
+from medge.engine.bundle import Bundle, open_bundle
+from medge.engine.engine_facts import engine_facts
+from medge.engine.select import Choice
 from medge.errors import BackendError, BundleError
+from medge.profiles import cuda_gpus
+from medge.profiles.cuda_driver import CudaDriver, CudaGpu
 
 STANDIN = Path(__file__).parent / "trt_standin"
 X, Y = Port("x", "float32", (3, 2, 2)), Port("y", "float32", (3, 2, 2))
@@ -38,6 +44,12 @@ def options(**changed: object) -> Options:
 
 def pictures(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, 3, 2, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Iterator[Bundle]:
+    with open_bundle(tiny_bundle(tmp_path)) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -150,6 +162,50 @@ def test_a_plan_that_the_library_does_not_take_is_an_engine_error(opened: Opener
     kept = backend_module.KeptPlan(plan=b"no plan", compute=(), version="1")
     with pytest.raises(EngineError):
         opened(model(), backend_module.msgspec.msgpack.encode(kept))
+
+
+def test_times_of_kernels_are_kept_for_the_next_build_on_such_a_gpu(
+    opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDGE_HOME", str(tmp_path / "home"))
+    opened()
+    assert not (tmp_path / "home/cache").exists()  # nobody keeps engines
+    for graph in (model(), model(scale=3.0)):
+        opened(graph, keep_engine=True)
+    (kept,) = (tmp_path / "home/cache").glob("*.engine")
+    assert kept.read_bytes().endswith(b"timed timed ")  # as the stand-in marks each build
+
+
+def test_engines_are_those_of_a_compute_capability_or_of_a_gpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = {
+        device: CudaGpu(
+            ordinal=number, name=name, compute_capability="8.6", sm_count=sms, memory_bytes=2**34
+        )
+        for number, (device, name, sms) in enumerate(
+            [("nvidia:0", "A", 82), ("nvidia:1", "A", 82), ("nvidia:2", "B", 28)]
+        )
+    }
+    monkeypatch.setattr(cuda_gpus, "_asked_once", lambda: told(gpus.values()))
+
+    def key(backend: str, device: str, threads: int = 1, batch: int = 1) -> str | None:
+        choice = Choice(backend, device, "fp32", "fp32", threads, batch=batch)
+        facts = engine_facts(bundle, choice, "1.7")
+        return None if facts is None else facts.key
+
+    rtx = key("tensorrt-rtx", "nvidia:0")
+    assert rtx == key("tensorrt-rtx", "nvidia:1") == key("tensorrt-rtx", "nvidia:2", threads=4)
+    assert rtx != key("tensorrt-rtx", "nvidia:0", batch=4)
+    own = key("tensorrt", "nvidia:0")
+    assert own == key("tensorrt", "nvidia:1")
+    assert own not in (rtx, key("tensorrt", "nvidia:2"))
+    assert key("onnxruntime", "nvidia:0") is None
+    assert key("onnxruntime", "cpu") != key("onnxruntime", "cpu", threads=2)
+
+
+def told(gpus: Iterable[CudaGpu]) -> CudaDriver:
+    return CudaDriver(state="ready", version="13.0", gpus=tuple(gpus))
 
 
 def test_placement_is_what_the_inspector_tells(opened: Opener) -> None:

@@ -31,6 +31,8 @@ from medge.engine.backends.trt_plan import (
     PlanRequest,
 )
 from medge.engine.backends.trt_process import Process
+from medge.engine.cache import EngineCache, EngineFacts
+from medge.engine.engine_facts import timing_facts
 from medge.engine.placement import Placement, TimedNode, tally
 from medge.errors import BackendError
 from medge.profiles.cuda_driver import CudaGpu
@@ -38,6 +40,7 @@ from medge.profiles.cuda_gpus import nvidia_devices
 
 OPEN_LIMIT_S = 600.0  # TensorRT-RTX compiles its kernels when a plan is first opened
 CALL_LIMIT_S = 60.0
+ALWAYS_WORTH_NS = 1 << 62  # what the timing cache saves is the next build's, and minutes
 
 
 class KeptPlan(Struct, frozen=True, kw_only=True):
@@ -204,7 +207,19 @@ class _NvidiaRuntime:
             compute_capabilities=self._ahead_for(gpu),
             device=options.device,
         )
-        return process.ask(AskPlan(request, model), Plan, BUILD_LIMIT_S)
+        if self.flavour == "tensorrt-rtx" or not options.keep_engine:
+            return process.ask(AskPlan(request, model), Plan, BUILD_LIMIT_S)
+        return self._timed(process, request, model, timing_facts(gpu, self.version))
+
+    def _timed(
+        self, process: Process, request: PlanRequest, model: bytes, facts: EngineFacts
+    ) -> Plan:
+        """Build with the times that earlier builds on such a GPU took of its kernels."""
+        cache = EngineCache()
+        known = msgspec.structs.replace(request, timing_cache=cache.find(facts) or b"")
+        plan = process.ask(AskPlan(known, model), Plan, BUILD_LIMIT_S)
+        cache.keep(facts, plan.timing_cache, build_ns=ALWAYS_WORTH_NS)
+        return plan
 
     def _ahead_for(self, gpu: CudaGpu) -> tuple[str, ...] | None:
         """Return for what TensorRT-RTX compiles: the plan is that of `medge compile --target`."""
