@@ -137,14 +137,12 @@ def sweep(
     if best == sealed.chosen:
         return 1.0, seconds / spent
     with loaded(bundle, best) as other:
-        pair = sample(
-            {"chosen": lambda: built.run(1), "best": lambda: other.run(1)}, rounds=101, warm=5
-        )
+        pair = waves({"chosen": lambda: built.run(1), "best": lambda: other.run(1)})
     found = ratio(
         per_picture(pair["best"], other, sealed.goal),
         per_picture(pair["chosen"], built, sealed.goal),
     )
-    print(f"  best of the sweep / chosen, in pairs: {found}")
+    print(f"  best of the sweep / chosen, in waves: {found}")
     return found.median, seconds / spent
 
 
