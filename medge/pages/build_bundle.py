@@ -33,7 +33,9 @@ def build_rows(made: BuildBundle) -> Iterator[tuple[str, str, str]]:
     for graph in build.graphs:
         kept = f", {len(graph.kept_fp32)} operators in fp32" if graph.kept_fp32 else ""
         value = f"{graph.precision}{kept}, opset {graph.opset}, batch {build.batch}"
-        yield ("graph", graph.variant, f"{value}; drift {graph.drift or 'not judged'}")
+        judged = f"drift {graph.drift or 'not judged'}"
+        told = "the reference" if graph.variant == "fp32" else judged
+        yield ("graph", graph.variant, f"{value}; {told}")
     for left in build.left_out:
         yield ("left out", left.variant, left.reason)
     yield ("next", "on the Jetson", "unpack it, then python3 run.py; README.txt says how")
