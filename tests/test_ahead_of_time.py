@@ -45,11 +45,20 @@ def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     return Typed(monkeypatch, capfd)
 
 
-@pytest.fixture
-def half(tmp_path: Path) -> Iterator[Bundle]:
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
     """A bundle with fp32 and fp16."""
-    with open_bundle(narrow_bundle(tmp_path, "fp16", fp16_graph())) as bundle:
+    folder = tmp_path_factory.mktemp("half")
+    with open_bundle(narrow_bundle(folder, "fp16", fp16_graph())) as bundle:
         yield bundle
+
+
+@pytest.fixture(scope="module")
+def found(half: Bundle) -> AheadOfTime:
+    """What is built of it for one GPU."""
+    if not any(metadata.distributions(name="tensorrt-rtx")):
+        pytest.skip("tensorrt-rtx is not installed")
+    return compile_ahead(half, AMPERE)
 
 
 def symmetric_graph() -> bytes:
@@ -81,9 +90,9 @@ def outcomes(found: AheadOfTime) -> dict[str, tuple[str, str]]:
     return {row.variant: (row.outcome, row.refused_by) for row in found.rows}
 
 
-@NEEDS_RTX
-def test_every_variant_is_built_and_a_second_time_to_the_same_bytes(half: Bundle) -> None:
-    found = compile_ahead(half, AMPERE)
+def test_every_variant_is_built_and_a_second_time_to_the_same_bytes(
+    half: Bundle, found: AheadOfTime
+) -> None:
     assert outcomes(found) == {"fp32": ("built", ""), "fp16": ("built", "")}
     assert found.compute_capability == "8.6"
     for row in found.rows:
@@ -196,13 +205,6 @@ def test_a_target_without_plans_says_what_to_do_instead(
     with pytest.raises(BackendError) as caught:
         route_of(find_target(target))
     assert all(word in caught.value.message for word in words)
-
-
-@pytest.fixture
-def found(half: Bundle) -> AheadOfTime:
-    if not any(metadata.distributions(name="tensorrt-rtx")):
-        pytest.skip("tensorrt-rtx is not installed")
-    return compile_ahead(half, AMPERE)
 
 
 def test_a_folder_of_plans_is_whole_replaced_and_never_something_elses(

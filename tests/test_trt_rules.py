@@ -107,7 +107,60 @@ def test_a_version_between_two_releases_is_held_to_the_older(version: str, relea
     assert release_of(version).name == release
 
 
+def top(count: int, **attributes: int) -> onnx.ModelProto:
+    return graph_of(
+        [one("TopK", "x", "k", outputs=("y", "i"), **attributes)],
+        [("x", FLOAT, (1, 9000))],
+        [("y", FLOAT), ("i", TensorProto.INT64)],
+        k=np.array([count]),
+    )
+
+
+def dropout(*, training: bool) -> onnx.ModelProto:
+    return graph_of(
+        [one("Dropout", "x", "r", "t")], opset=13, r=np.float32(0.5), t=np.array(training)
+    )
+
+
+def identity_like(rows: int | str) -> onnx.ModelProto:
+    return graph_of([one("EyeLike", "x")], [("x", FLOAT, (rows, 4))])
+
+
+def grid_sample(sides: int) -> onnx.ModelProto:
+    ports = [("x", FLOAT, (1, 1, *[4] * sides)), ("g", FLOAT, (1, *[2] * sides, sides))]
+    return graph_of([one("GridSample", "x", "g")], ports)
+
+
+def einsum(equation: str) -> onnx.ModelProto:
+    ports = [("x", FLOAT, (2, 3, 4)), ("z", FLOAT, (2, 4, 5))]
+    return graph_of([one("Einsum", "x", "z", equation=equation)], ports, opset=13)
+
+
+def attention(*more: str) -> onnx.ModelProto:
+    ports = [(name, FLOAT, (1, 2, 4, 8)) for name in ("q", "k", "v", *more)]
+    return graph_of([one("Attention", "q", "k", "v", *more)], ports, opset=23)
+
+
+def words() -> onnx.ModelProto:
+    constant = helper.make_node("Constant", [], ["s"], "words", value_string="text")
+    return graph_of([constant, one("Relu")], opset=13)
+
+
 CONDITIONS = {
+    "ellipsis of Einsum": (einsum("...ij,...jk->...ik"), ("8.2",)),
+    "Einsum": (einsum("bij,bjk->bik"), ()),
+    "top 4000": (top(4000), NEW),
+    "top 3": (top(3), ()),
+    "top 3 in any order": (top(3, sorted=0), NEW),
+    "Dropout that trains": (dropout(training=True), NEW),
+    "Dropout": (dropout(training=False), ()),
+    "EyeLike of a size that varies": (identity_like("n"), NEW),
+    "EyeLike": (identity_like(4), ()),
+    "GridSample in space": (grid_sample(3), ("10.3", "10.16")),
+    "GridSample": (grid_sample(2), ()),
+    "attention with a past": (attention("m", "p"), EVERY),
+    "attention with a mask": (attention("m"), ("10.3",)),
+    "texts": (words(), NEW),
     "a window of four sides": (pool("MaxPool", 4), EVERY),
     "indices of a pool": (pool("MaxPool", 2, indices=True), EVERY),
     "a window with holes": (pool("AveragePool", 2, dilations=[2, 2]), NEW),
