@@ -17,6 +17,7 @@ from command_line import Typed
 from narrow_graphs import fp16_graph, int8_graph, narrow_bundle, weights_of
 from onnx import helper, numpy_helper
 
+from medge.engine.backends.trt_plan import Plan, PlanRequest
 from medge.engine.bundle import Bundle, open_bundle
 from medge.errors import BackendError, StorageError, UsageError
 from medge.exporters.ahead_of_time import AheadOfTime, check_built, compile_ahead, route_of
@@ -140,12 +141,20 @@ def test_what_is_not_legal_is_refused_before_any_runtime_sees_it(tmp_path: Path)
     assert row.reason.startswith("its integers are uint8, and ")
 
 
-@NEEDS_RTX
-def test_a_gpu_that_the_matrix_does_not_list_is_built_for_with_a_note(half: Bundle) -> None:
-    found = compile_ahead(half, find_target("nvidia-a100-40gb-sxm"))
-    assert outcomes(found)["fp32"] == ("built", "")
-    (note,) = found.notes
+def test_a_gpu_that_the_matrix_does_not_list_is_built_for_with_a_note(
+    half: Bundle, found: AheadOfTime
+) -> None:
+    asked: list[PlanRequest] = []
+
+    def build(_model: bytes, request: PlanRequest) -> Plan:
+        asked.append(request)
+        return found.plans["fp32"]
+
+    made = compile_ahead(half, find_target("nvidia-a100-40gb-sxm"), build=build)
+    assert {each.compute_capabilities for each in asked} == {("8.0",)}
+    (note,) = made.notes
     assert "its support matrix does not list it" in note
+    assert found.notes == ()
 
 
 def test_without_the_package_the_error_has_the_command(
