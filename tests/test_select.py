@@ -132,6 +132,17 @@ def test_the_gpu_package_serves_as_well_but_never_beside_the_other(
     assert 'pip install "onnxruntime-gpu[cuda,cudnn]"' in on_gpu.message
 
 
+def test_each_package_that_brings_tensorrt_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, tensorrt_cu13="11.4.0.106")
+    assert absence("tensorrt") is None
+    installed(monkeypatch, tensorrt="10.16.1.11", tensorrt_cu13="10.16.1.11")  # as pip draws it in
+    assert absence("tensorrt") is None
+    installed(monkeypatch, tensorrt_cu12="8.5.3.1")
+    error = absence("tensorrt")
+    assert error is not None
+    assert "needs tensorrt>=8.6, which is 8.5.3.1" in error.message
+
+
 def test_what_repairs_a_runtime_never_brings_its_rival(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, onnxruntime_gpu="1.16.0")  # too old
     assert remedy("onnxruntime") == 'python -m pip install "onnxruntime-gpu>=1.17"'

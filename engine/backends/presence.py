@@ -6,10 +6,13 @@ import re
 from importlib import metadata
 
 from medge.engine.backends import backend_class
+from medge.engine.backends.trt_library import PACKAGES
 from medge.errors import BackendError
 
 # These bring the same module; with both, the one that was installed last wins file by file.
 RIVALS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+# Any of these brings the module, and the first draws in one of the others.
+PARTS = {packages[0]: packages for packages in PACKAGES.values()}
 GPU_PACKAGE = {  # which of them runs on NVIDIA GPUs
     "onnxruntime": "onnxruntime-gpu",
     "onnxruntime-tensorrt": "onnxruntime-gpu",
@@ -99,8 +102,9 @@ def _missing(backend: str, requirement: str, found: str) -> BackendError:
 def _found(requirement: str) -> dict[str, str]:
     """Return the installed packages that meet a requirement by name, with their versions."""
     name = requirement.partition(">=")[0]
-    names = RIVALS.get(name, (name,))
-    return {each: version for each in names if (version := _version(each)) is not None}
+    names = RIVALS.get(name, PARTS.get(name, (name,)))
+    found = {each: version for each in names if (version := _version(each)) is not None}
+    return dict(list(found.items())[:1]) if name in PARTS else found
 
 
 def _version(name: str) -> str | None:

@@ -9,6 +9,7 @@ import msgspec
 
 from medge.console import COLUMNS_OF_A_PAGE, Row, bytes_text, rows_text
 from medge.doctor import Examination
+from medge.engine.select import GPU_ONLY
 from medge.errors import BackendError
 from medge.profiles.facts import Fact, Problem
 
@@ -52,8 +53,10 @@ def verdict_rows(found: Examination) -> Iterator[Row]:
                 f"{device}: {', '.join(precisions) or 'as the graph says'}"
                 for device, precisions in each.devices.items()
             )
-            on = "" if tier is None else f" ({tier.value})"
-            said = f"{devices}; {each.cases} golden cases answered right on the CPU{on}"
+            on = "the CPU" if tier is None else f"the CPU ({tier.value})"
+            if each.backend in GPU_ONLY:
+                on = next(iter(each.devices), "its GPU")
+            said = f"{devices}; {each.cases} golden cases answered right on {on}"
             yield ("runs here", f"{each.backend} {each.version}", said)
     if not found.runs:
         yield ("runs here", "nothing", "no backend can run a network; see the problems")
