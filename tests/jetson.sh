@@ -2,7 +2,9 @@
 # The runner of build bundles on the oldest Python that can be found, as JetPack 4 and 5 have it.
 # Usage: jetson.sh BIN FOLDER [PYTHON]   (make test-jetson OLD=/path/to/python3.6)
 set -eu
-bin=$1 folder=$2 asked=${3:-}
+bin=$1 asked=${3:-}
+mkdir -p "$2"
+folder=$(cd "$2" && pwd)
 
 works() { "$1" -c 'import sys, ssl, ctypes; sys.exit(not (3, 6) <= sys.version_info[:2] < (3, 10))' 2>/dev/null; }
 
