@@ -9,12 +9,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import onnxruntime
-
 from medge.engine.backends import Port
 from medge.engine.backends.ort_cuda import CPU_PROVIDER, CUDA_PROVIDER, NO_CPU
+from medge.engine.backends.silence import silent_onnxruntime
 from medge.profiles.cuda_driver import CudaDriver, CudaGpu
 
+onnxruntime = silent_onnxruntime()
 LEFT_TO_CPU = (
     "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are assigned to the "
     "default CPU EP, but fallback to CPU EP has been explicitly disabled by the user."
