@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from jetson_kit import NANO, ORIN, THOR, XAVIER, built, bundle_at, int8_graph, unpacked
 from onnx import numpy_helper
 
+from medge.engine.backends.silence import silent_onnxruntime
 from medge.engine.builds import BUILD, Build, encode_build, kept_build
 from medge.engine.bundle import open_bundle
 from medge.engine.evidence import Drift, Margins
@@ -25,6 +25,8 @@ from medge.exporters.jetson.jetpack import jetpack_of
 from medge.exporters.jetson.pairs import with_pairs
 from medge.exporters.jetson.write import write_build_bundle
 from medge.profiles.target import find_target
+
+onnxruntime = silent_onnxruntime()
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from medge.engine.backends.silence import silent_onnxruntime
 from medge.errors import BundleError
 from medge.exporters.jetson.lowering import OLDEST, lowered
 from medge.exporters.jetson.static import fixed_batch
+
+onnxruntime = silent_onnxruntime()
 
 Tensor = npt.NDArray[Any]
 NEW = ("LayerNormalization", "GroupNormalization", "Gelu", "HardSwish", "Mish")

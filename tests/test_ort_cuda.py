@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from bundles import tiny_graph
 from onnx import TensorProto, helper
@@ -30,8 +29,11 @@ from medge.engine.backends.ort_cuda import (
     left_to_cpu,
 )
 from medge.engine.backends.ort_tensorrt import SEAL, opened_folder, seal
+from medge.engine.backends.silence import silent_onnxruntime
 from medge.errors import BackendError, BundleError, StorageError
 from medge.profiles import cuda_gpus
+
+onnxruntime = silent_onnxruntime()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import onnxruntime
 import pytest
 from bundles import tiny_bundle, tiny_graph
 from ort_library import OnCpu, gpus
@@ -22,12 +21,15 @@ from medge.bench.candidates import GPU_BATCHES, Runtime, around, candidates
 from medge.engine.backends import ort as ort_module
 from medge.engine.backends.ort import OnnxRuntime
 from medge.engine.backends.ort_cuda import CUDA_PROVIDER, _missing_library, require_cuda
+from medge.engine.backends.silence import silent_onnxruntime
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.select import choose
 from medge.errors import BackendError, MedgeError
 from medge.profiles import cuda_gpus
 from medge.profiles.cuda_driver import CudaDriver
 from medge.profiles.facts import Problem
+
+onnxruntime = silent_onnxruntime()
 
 
 @pytest.fixture
