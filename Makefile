@@ -71,8 +71,8 @@ estimator: $(STAMPS)/all ## Fit the latency estimator and judge it (DATA=publish
 	@test -n '$(DATA)' || { echo 'make estimator needs DATA=file.csv with published measurements'; exit 2; }
 	$(BIN)/python examples/estimator.py both '$(DATA)'
 
-test: $(STAMPS)/all lint types ## Build, all tests, lint, types
-	$(BIN)/pytest
+test: $(STAMPS)/all lint types ## Build, all tests, lint, types (JOBS=2: two files of tests at a time)
+	$(BIN)/pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
 
 lint: $(STAMPS)/all
 	$(BIN)/ruff check .

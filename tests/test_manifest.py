@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from bundles import tiny_files, tiny_graph, tiny_manifest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -182,6 +182,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return replace(draft, files=entries)
 
 
+# Whole manifests are drawn: on a busy machine that is slow, and says nothing about medge.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(manifests())
 def test_what_is_written_is_read_back_equal_and_written_again_alike(manifest: Manifest) -> None:
     raw = encode(manifest)
