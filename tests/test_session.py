@@ -89,16 +89,6 @@ def test_more_or_fewer_items_than_a_call_takes_answer_as_each_alone(
     assert_allclose(found, reference(tiny_graph(), image), rtol=1e-5, atol=1e-6)
 
 
-def test_openvino_compiles_for_the_one_batch_that_it_is_given(tmp_path: Path) -> None:
-    """With a free batch each layer of each call would ask for its shape anew."""
-    pytest.importorskip("openvino")
-    with open_bundle(tiny_bundle(tmp_path)) as bundle:
-        choice = dataclasses.replace(choose(bundle, "openvino", threads=1), batch=4)
-        with Session(bundle, choice) as opened:
-            (port,) = opened._runtime._compiled.inputs  # type: ignore[attr-defined]
-            assert list(port.get_shape()) == [4, 1, 8, 8]  # of a free one there is no shape
-
-
 def test_the_same_array_with_new_values_gives_new_answers(tiny: Session) -> None:
     image = images(1)
     feeds = {"image": image}

@@ -1,4 +1,4 @@
-"""Streams: several calls at once give the same bits as each alone."""
+"""Streams and batches: several calls at once give the same bits as each alone."""
 
 from __future__ import annotations
 
@@ -131,3 +131,13 @@ def test_a_stream_without_a_thread_is_refused(path: Path, streams: int, threads:
         with pytest.raises(UsageError) as caught:
             Session(bundle, chosen)
     assert (caught.value.rule, caught.value.exit_code) == ("streams", 2)
+
+
+def test_openvino_compiles_for_the_one_batch_that_it_is_given(path: Path) -> None:
+    """With a free batch each layer of each call would ask for its shape anew."""
+    pytest.importorskip("openvino")
+    with open_bundle(path) as bundle:
+        choice = replace(choose(bundle, "openvino", threads=1), batch=4)
+        with Session(bundle, choice) as opened:
+            (port,) = opened._runtime._compiled.inputs  # type: ignore[attr-defined]
+            assert list(port.get_shape()) == [4, 1, SIZE, SIZE]  # of a free one there is no shape
