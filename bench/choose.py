@@ -21,7 +21,7 @@ from medge.bench.candidates import (
     stored_drift,
     unjudged,
 )
-from medge.bench.contest import SCREEN_ROUNDS, Entrant, Standing, against, contest
+from medge.bench.contest import SCREEN_ROUNDS, Entrant, Standing, against, contest, slower
 from medge.bench.entrants import Built, build, choice_of
 from medge.bench.result import Result
 from medge.bench.store import Store
@@ -150,7 +150,7 @@ class _Search:
         for standing in final[1:]:
             # What is not shown to be faster than the reference does not replace it.
             if standing.candidate == reference and not standing.beaten:
-                first = standing if against(standing, first).verdict != "slower" else first
+                first = first if slower(standing, first) else standing
         self._settle(final, first)
         return first
 
@@ -280,7 +280,7 @@ class _Search:
             if standing is winner:
                 continue
             found = against(standing, winner)
-            if standing.beaten or found.verdict == "slower":
+            if standing.beaten or slower(standing, winner):
                 reason = f"{found.ratio:.2f}x the time of {spoken(winner.candidate)}"
                 on_cpu = standing.candidate.device == "cpu"
                 if on_cpu and "int8" in standing.candidate.variant and self.tier not in INT8_TIERS:

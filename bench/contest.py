@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medge.bench.binomial import at_least
 from medge.bench.measure import Measurement
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.bench.stats import Comparison, compare
@@ -27,6 +28,7 @@ MAX_ROUNDS = LOOKS[-1]
 # that nobody at the device would wait for the answer.
 SHORT_NS = 5_000_000
 SHORT_ROUNDS = 30
+FAR_RATIO = 1.1  # slower by this much, rounds may be correlated and still count one by one
 ERROR = 0.01  # chance that any candidate leaves although it is not slower, over all looks
 WAVE_NS = 2_000_000  # a wave lasts at least this long, so that the clock's cost vanishes
 WAVE_CALLS = 50
@@ -133,6 +135,21 @@ def against(loser: Standing, winner: Standing, confidence: float = 1 - ERROR) ->
     return compare(loser.picture_ns[:rounds], winner.picture_ns[:rounds], confidence=confidence)
 
 
+def slower(loser: Standing, winner: Standing, confidence: float = 1 - ERROR) -> bool:
+    """Whether one is slower than the other for certain, over the rounds that both were in.
+
+    By the interval of the ratio, in which rounds that look correlated count for less: a few dozen
+    may then be too few to bound anything. Or by the plain sign test that it is a tenth slower: no
+    wave of a machine makes it so round by round, as both are met by it.
+    """
+    rounds = min(len(loser.picture_ns), len(winner.picture_ns))
+    pairs = zip(loser.picture_ns[:rounds], winner.picture_ns[:rounds], strict=True)
+    far = sum(one > FAR_RATIO * other for one, other in pairs)
+    if at_least(far, rounds, 0.5) <= 1 - confidence:
+        return True
+    return against(loser, winner, confidence).verdict == "slower"
+
+
 def _calls(entrant: Entrant, clock: Callable[[], int]) -> int:
     """Warm up; return how many calls make a wave long enough to time."""
     fastest = 1 << 62
@@ -167,5 +184,5 @@ def _still_in(
         entrant
         for entrant in racing
         if standings[id(entrant)] is leader
-        or against(standings[id(entrant)], leader, confidence).verdict != "slower"
+        or not slower(standings[id(entrant)], leader, confidence)
     ]

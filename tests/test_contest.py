@@ -12,8 +12,10 @@ from medge.bench.contest import (
     SCREEN_ROUNDS,
     SHORT_ROUNDS,
     Entrant,
+    Standing,
     against,
     contest,
+    slower,
 )
 from medge.engine.sealed import Candidate
 
@@ -138,6 +140,27 @@ def test_a_budget_ends_the_contest_but_not_the_screening() -> None:
         sleep=machine.sleep,
     )
     assert [len(standing.picture_ns) for standing in found] == [SCREEN_ROUNDS, SCREEN_ROUNDS]
+
+
+def standing(name: str, picture_ns: list[int]) -> Standing:
+    candidate = Candidate(backend=name, device="cpu", variant="fp32")
+    return Standing(candidate, picture_ns=picture_ns)
+
+
+def test_twice_as_slow_is_slower_however_the_rounds_hang_together() -> None:
+    """Half of the rounds 2.0 and then 2.4 times: two waves, which bound no median."""
+    one = standing("one", [5_000_000] * 30)
+    other = standing("other", [10_000_000] * 15 + [12_000_000] * 15)
+    assert against(other, one).verdict == "cannot-tell"
+    assert slower(other, one)
+    assert not slower(one, other)
+
+
+def test_waves_of_a_twentieth_show_nothing() -> None:
+    one = standing("one", [1_000_000] * 30)
+    other = standing("other", [1_050_000] * 15 + [1_040_000] * 15)
+    assert not slower(other, one)
+    assert not slower(one, other)
 
 
 def test_short_calls_are_timed_in_waves() -> None:
