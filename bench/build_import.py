@@ -21,7 +21,7 @@ from medge.bench.result import Result
 from medge.bench.sections import Evidence, Golden, Sections
 from medge.bench.sound import faults as unsound
 from medge.bench.warm_up import settled
-from medge.engine.backends.trt_layers import nodes_of
+from medge.engine.backends.trt.layers import nodes_of
 from medge.engine.builds import BuildGraph, KeptBuild, kept_build
 from medge.engine.manifest import MODEL
 from medge.engine.sealed import Candidate

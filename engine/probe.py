@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from typing import Annotated
 
 import msgspec
@@ -12,6 +11,7 @@ from msgspec import Meta, Struct
 
 from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import absence, installed_version, remedy
+from medge.engine.child_process import end, started
 
 LIMIT_S = 120.0  # a cold disk and a busy machine may be slow
 
@@ -62,25 +62,15 @@ class Runtime(Struct, frozen=True, kw_only=True):
 def runtimes() -> tuple[Runtime, ...]:
     """Return every backend that runs networks, each as it has just shown itself."""
     names = [name for name in BACKENDS if backend_class(name).answers]
-    started: dict[str, subprocess.Popen[bytes]] = {}
+    begun: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        started.update((name, _start(name)) for name in names if absence(name) is None)
-        return tuple(_runtime(name, started.get(name)) for name in names)
+        for name in names:
+            if absence(name) is None:
+                begun[name] = started("medge.engine.probe_worker", name, asked=False)
+        return tuple(_runtime(name, begun.get(name)) for name in names)
     finally:
-        for process in started.values():  # Ctrl-C must not leave one running
-            process.kill()
-            process.wait()
-
-
-def _start(name: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  the name is one of BACKENDS
-        [sys.executable, "-m", "medge.engine.probe_worker", name],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # a runtime's own words are no part of the answer
-        cwd="/",  # so that no module of the user's folder is imported
-        start_new_session=True,
-    )
+        for process in begun.values():  # Ctrl-C must not leave one running
+            end(process)
 
 
 def _runtime(name: str, process: subprocess.Popen[bytes] | None) -> Runtime:

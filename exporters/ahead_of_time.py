@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
-from medge.engine.backends.trt_library import Flavour, package_version, require_package
-from medge.engine.backends.trt_plan import RTX_COMPUTE_CAPABILITIES, Plan, PlanRequest, build_plan
-from medge.engine.backends.trt_words import REASONS, PlanRefusedError
+from medge.engine.backends.trt.library import Flavour, package_version, require_package
+from medge.engine.backends.trt.plan import RTX_COMPUTE_CAPABILITIES, Plan, PlanRequest, build_plan
+from medge.engine.backends.trt.words import REASONS, PlanRefusedError
 from medge.engine.session import ports
 from medge.errors import BackendError, BundleError, UsageError
 from medge.exporters.trt_tables import RTX, releases

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from medge.engine.backends import Port
-from medge.engine.backends.trt_plan import Batches, PlanRequest
+from medge.engine.backends.trt.plan import Batches, PlanRequest
 
 WEIGHTS = np.linspace(-1, 1, 4 * 3 * 3 * 3, dtype=np.float32).reshape(4, 3, 3, 3)
 

@@ -17,7 +17,7 @@ from command_line import Typed
 from narrow_graphs import fp16_graph, int8_graph, narrow_bundle, weights_of
 from onnx import helper, numpy_helper
 
-from medge.engine.backends.trt_plan import Plan, PlanRequest
+from medge.engine.backends.trt.plan import Plan, PlanRequest
 from medge.engine.bundle import Bundle, open_bundle
 from medge.errors import BackendError, StorageError, UsageError
 from medge.exporters.ahead_of_time import AheadOfTime, check_built, compile_ahead, route_of

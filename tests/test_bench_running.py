@@ -27,14 +27,19 @@ from medge.pages.bench import bench_text
 needs_two = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
 
 
+EARLIER: set[psutil.Process] = set()  # that other files of tests have started, or left to be reaped
+
+
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    EARLIER.clear()
+    EARLIER.update(psutil.Process().children())
 
 
 def children() -> list[psutil.Process]:
-    """The workers of this process."""
-    return psutil.Process().children()
+    """The workers that this test has started."""
+    return [each for each in psutil.Process().children() if each not in EARLIER]
 
 
 def test_a_cell_whose_process_dies_is_a_row_and_the_others_go_on() -> None:

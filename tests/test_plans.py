@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_graphs import REFUSED, convolution, product, quantised, request
 
-from medge.engine.backends.trt_library import require_package
-from medge.engine.backends.trt_plan import RTX_COMPUTE_CAPABILITIES, Batches, build_plan
-from medge.engine.backends.trt_words import REASONS, PlanRefusedError, reason_of
+from medge.engine.backends.trt.library import require_package
+from medge.engine.backends.trt.plan import RTX_COMPUTE_CAPABILITIES, Batches, build_plan
+from medge.engine.backends.trt.words import REASONS, PlanRefusedError, reason_of
 from medge.errors import BackendError, BundleError, UsageError
 
 try:

@@ -19,8 +19,8 @@ from bundles import tiny_bundle
 from cuda_library import cuda_library
 
 from medge.engine.backends import EngineError, Options, Port
-from medge.engine.backends import trt as backend_module
-from medge.engine.backends.trt import TensorRT, TensorRTRTX
+from medge.engine.backends.trt import backend as backend_module
+from medge.engine.backends.trt.backend import TensorRT, TensorRTRTX
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.engine_facts import engine_facts
 from medge.engine.select import Choice
@@ -326,13 +326,14 @@ def test_closing_ends_the_process_and_gives_everything_back(opened: Opener) -> N
 def test_the_process_ends_with_the_one_that_started_it(opened: Opener) -> None:
     process = opened()._process
     assert process is not None
-    assert process._process is not None
-    assert process._process.stdin is not None
-    process._process.stdin.close()  # as the kernel does for a process that was killed
+    child = process._child._process
+    assert child is not None
+    assert child.stdin is not None
+    child.stdin.close()  # as the kernel does for a process that was killed
     deadline = time.monotonic() + 10
-    while process._process.poll() is None and time.monotonic() < deadline:
+    while child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert process._process.poll() == 0
+    assert child.poll() == 0
 
 
 def test_rtx_is_refused_on_a_gpu_that_it_does_not_compile_for(

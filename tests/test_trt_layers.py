@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medge.engine.backends.trt_layers import nodes_of, timed_nodes_of
+from medge.engine.backends.trt.layers import nodes_of, timed_nodes_of
 from medge.engine.placement import tally
 
 INT8_ROWS = "Thirty-two wide channel vectorized row major Int8 format"

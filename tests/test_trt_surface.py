@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import medge.engine.backends.trt as backend
-from medge.engine.backends.trt_surface import EVERYWHERE, REQUIRED_OF, SOMEWHERE, required_of
-from medge.engine.backends.trt_words import _CODES
+from medge.engine.backends.trt.surface import EVERYWHERE, REQUIRED_OF, SOMEWHERE, required_of
+from medge.engine.backends.trt.words import _CODES
 
 # What the code calls an object of the library, and what class that is.
 OBJECTS = {
@@ -34,7 +34,7 @@ OBJECTS = {
     "tensor": "ITensor",
 }
 GIVES = {"get_timing_cache": "ITimingCache", "get_output": "ITensor", "get_input": "ITensor"}
-FILES = ("trt_build.py", "trt_engine.py", "trt_library.py")
+FILES = ("build.py", "engine.py", "library.py")
 
 
 def used(path: Path) -> Iterator[tuple[str, str]]:

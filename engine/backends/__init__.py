@@ -17,8 +17,8 @@ Tensor: TypeAlias = npt.NDArray[Any]
 BACKENDS = {  # the order means nothing: a sealed choice decides, else onnxruntime at fp32
     "onnxruntime": "medge.engine.backends.ort:OnnxRuntime",
     "openvino": "medge.engine.backends.ov:OpenVINO",
-    "tensorrt": "medge.engine.backends.trt:TensorRT",
-    "tensorrt-rtx": "medge.engine.backends.trt:TensorRTRTX",
+    "tensorrt": "medge.engine.backends.trt.backend:TensorRT",
+    "tensorrt-rtx": "medge.engine.backends.trt.backend:TensorRTRTX",
     "null": "medge.engine.backends.null:Null",  # answers at once: what remains is our own cost
 }
 

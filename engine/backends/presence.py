@@ -6,7 +6,7 @@ import re
 from importlib import metadata
 
 from medge.engine.backends import backend_class
-from medge.engine.backends.trt_library import PACKAGES
+from medge.engine.backends.trt.library import PACKAGES
 from medge.errors import BackendError
 
 # These bring the same module; with both, the one that was installed last wins file by file.

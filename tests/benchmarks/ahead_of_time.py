@@ -20,8 +20,8 @@ from pathlib import Path
 
 import onnx
 
-from medge.engine.backends.trt_plan import PlanRequest, build_plan
-from medge.engine.backends.trt_words import REASONS, PlanRefusedError
+from medge.engine.backends.trt.plan import PlanRequest, build_plan
+from medge.engine.backends.trt.words import REASONS, PlanRefusedError
 from medge.engine.bundle import Bundle, find_bundle, open_bundle
 from medge.engine.session import ports
 from medge.exporters.trt_rules import breaches, refusals

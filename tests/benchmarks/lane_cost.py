@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cuda_library import cuda_library
 
 from medge.engine.backends import Options, Port
-from medge.engine.backends.trt import TensorRT
+from medge.engine.backends.trt.backend import TensorRT
 
 TESTS = Path(__file__).parents[1]
 CALLS = 5000

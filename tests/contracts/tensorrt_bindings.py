@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cuda_library import cuda_library
 
-from medge.engine.backends.trt_surface import required_of
+from medge.engine.backends.trt.surface import required_of
 from medge.engine.state import state_folder
 
 BINDINGS = {  # release, and the package that brings its bindings
@@ -46,7 +46,7 @@ print(json.dumps({k: v for k, v in lacking.items() if v}), tensorrt.__version__)
 # Opens a graph as a session does.
 OPEN = """
 from medge.engine.backends import Options, Port
-from medge.engine.backends.trt import TensorRT
+from medge.engine.backends.trt.backend import TensorRT
 from medge.errors import MedgeError
 port = Port("x", "float32", (3, 8, 8))
 runtime = TensorRT()

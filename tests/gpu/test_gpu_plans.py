@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medge.engine.backends.trt import TensorRT, TensorRTRTX
+from medge.engine.backends.trt.backend import TensorRT, TensorRTRTX
 from medge.engine.bundle import Bundle
 from medge.engine.cache import EngineCache
 from medge.engine.select import GPU_ONLY, choose

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from medge.engine.backends.trt_frames import (
+from medge.engine.backends.trt.frames import (
     LENGTH,
     Answer,
     Ask,
@@ -22,13 +22,13 @@ from medge.engine.backends.trt_frames import (
     Times,
     fault_of,
 )
-from medge.engine.backends.trt_library import BrokenPackageError, Flavour, library_of
-from medge.engine.backends.trt_plan import Plan
+from medge.engine.backends.trt.library import BrokenPackageError, Flavour, library_of
+from medge.engine.backends.trt.plan import Plan
 from medge.errors import BackendError, MedgeError
 from medge.profiles.cuda_driver import CudaDriver, CudaGpu, driver
 
 if TYPE_CHECKING:
-    from medge.engine.backends.trt_engine import Running
+    from medge.engine.backends.trt.engine import Running
 
 
 class Worker:
@@ -57,13 +57,13 @@ class Worker:
         return Times({} if self._running is None else self._running.layers_ns())
 
     def _plan(self, asked: AskPlan) -> Plan:
-        from medge.engine.backends.trt_build import build
+        from medge.engine.backends.trt.build import build
 
         request = asked.request
         if request.compute_capabilities:  # ahead of time: TensorRT-RTX needs no driver for that
             return build(_imported(request.flavour), request, asked.model)
         from medge.engine.backends.cuda_calls import Cuda
-        from medge.engine.backends.trt_engine import inspected
+        from medge.engine.backends.trt.engine import inspected
 
         cuda = Cuda(self._gpu(request.flavour, request.device).ordinal)
         try:
@@ -74,7 +74,7 @@ class Worker:
             cuda.close()
 
     def _open(self, asked: AskOpen) -> Opened:
-        from medge.engine.backends.trt_engine import Running
+        from medge.engine.backends.trt.engine import Running
 
         gpu = self._gpu(asked.flavour, asked.device)
         self._running = running = Running(_imported(asked.flavour), asked, gpu)

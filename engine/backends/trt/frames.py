@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from medge.engine.backends import Port
-from medge.engine.backends.trt_library import Flavour
-from medge.engine.backends.trt_plan import Batches, Plan, PlanRequest
-from medge.engine.backends.trt_words import PlanRefusedError, Reason
+from medge.engine.backends.trt.library import Flavour
+from medge.engine.backends.trt.plan import Batches, Plan, PlanRequest
+from medge.engine.backends.trt.words import PlanRefusedError, Reason
 from medge.errors import BackendError, BundleError, MedgeError
 from medge.profiles.cuda_driver import CudaGpu
 
@@ -36,7 +36,7 @@ class AskOpen(Struct, frozen=True, tag=True):
     """Open a plan on a device, with one lane for each pair of descriptors.
 
     ``memory`` and ``lanes`` are descriptors that the process inherited: shared memory laid out as
-    ``trt_lanes`` says, and a socket for each lane.
+    ``lanes`` says, and a socket for each lane.
     """
 
     flavour: Flavour

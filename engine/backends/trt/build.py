@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from medge.engine.backends import Found, Options, agreed_batch
-from medge.engine.backends.trt_library import MODULES, started, version_of
-from medge.engine.backends.trt_plan import Plan, PlanRequest
-from medge.engine.backends.trt_words import PlanRefusedError, Reason, reason_of
+from medge.engine.backends.trt.library import MODULES, started, version_of
+from medge.engine.backends.trt.plan import Plan, PlanRequest
+from medge.engine.backends.trt.words import PlanRefusedError, Reason, reason_of
 from medge.errors import BundleError
 
 _COMPUTE = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED", "EINSUM")

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from medge.engine.backends import EngineError, Options, Tensor
-from medge.engine.backends.trt_frames import (
+from medge.engine.backends.trt.frames import (
     AskDevices,
     AskOpen,
     AskPlan,
@@ -20,17 +20,17 @@ from medge.engine.backends.trt_frames import (
     PlanLostError,
     Times,
 )
-from medge.engine.backends.trt_lanes import CUDA_FAILED, DONE, Lane, Lanes
-from medge.engine.backends.trt_layers import nodes_of, timed_nodes_of
-from medge.engine.backends.trt_library import Flavour, package_version
-from medge.engine.backends.trt_plan import (
+from medge.engine.backends.trt.lanes import CUDA_FAILED, DONE, Lane, Lanes
+from medge.engine.backends.trt.layers import nodes_of, timed_nodes_of
+from medge.engine.backends.trt.library import Flavour, package_version
+from medge.engine.backends.trt.plan import (
     BUILD_LIMIT_S,
     RTX_COMPUTE_CAPABILITIES,
     Batches,
     Plan,
     PlanRequest,
 )
-from medge.engine.backends.trt_process import Process
+from medge.engine.backends.trt.process import Process
 from medge.engine.cache import EngineCache, EngineFacts
 from medge.engine.engine_facts import timing_facts
 from medge.engine.placement import Placement, TimedNode, tally

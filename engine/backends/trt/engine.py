@@ -13,9 +13,9 @@ from typing import Any
 
 from medge.engine.backends import Found, Options, agreed_batch
 from medge.engine.backends.cuda_calls import Cuda, CudaError
-from medge.engine.backends.trt_build import listener_of
-from medge.engine.backends.trt_frames import AskOpen, Opened, PlanLostError
-from medge.engine.backends.trt_lanes import (
+from medge.engine.backends.trt.build import listener_of
+from medge.engine.backends.trt.frames import AskOpen, Opened, PlanLostError
+from medge.engine.backends.trt.lanes import (
     ANSWER,
     CALL,
     CUDA_FAILED,
@@ -24,7 +24,7 @@ from medge.engine.backends.trt_lanes import (
     Layout,
     layout_of,
 )
-from medge.engine.backends.trt_library import started, version_of
+from medge.engine.backends.trt.library import started, version_of
 from medge.errors import BackendError
 from medge.profiles.cuda_driver import CudaGpu
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from medge.engine.backends import Port
-from medge.engine.backends.trt_library import Flavour, require_package
+from medge.engine.backends.trt.library import Flavour, require_package
 from medge.errors import UsageError
 
 BUILD_LIMIT_S = 3600.0  # TensorRT times its kernels, minutes on a slow GPU; TensorRT-RTX does not
@@ -101,8 +101,8 @@ def build_plan(model: bytes, request: PlanRequest, limit_s: float = BUILD_LIMIT_
         Rule ``compute-capability``: one that TensorRT-RTX does not compile for, or TensorRT, which
         builds on the GPU alone.
     """
-    from medge.engine.backends.trt_frames import AskPlan
-    from medge.engine.backends.trt_process import Process
+    from medge.engine.backends.trt.frames import AskPlan
+    from medge.engine.backends.trt.process import Process
 
     _check(request)
     require_package(request.flavour)
