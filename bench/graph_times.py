@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 from medge.bench.measure import measure_interleaved
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.engine.session import Session
+from medge.errors import BundleError
 
 if TYPE_CHECKING:
     from medge.engine.bundle import Bundle
@@ -29,18 +31,26 @@ ROUNDS = Procedure(
 def graph_times(bundle: Bundle, choice: Choice, graphs: Sequence[bytes]) -> list[float]:
     """Return the median time of each graph, in nanoseconds; they run in turn, in shuffled rounds.
 
+    A graph that the runtime refuses takes ``math.inf``.
+
     Raises
     ------
-    BundleError, BackendError
-        A graph cannot run as ``choice`` says.
+    BackendError
+        The runtime cannot run here as ``choice`` says.
     """
     golden = bundle.golden()
     feeds = {name: np.ascontiguousarray(array[:1]) for name, array in golden.inputs.items()}
     with ExitStack() as stack:
         calls: dict[str, Callable[[], object]] = {}
         for place, graph in enumerate(graphs):
-            session = stack.enter_context(Session(bundle, choice, graph))
+            try:
+                session = stack.enter_context(Session(bundle, choice, graph))
+            except BundleError:
+                continue
             session.infer(feeds)  # the first call of some runtimes reads back what runs
             calls[str(place)] = partial(session.infer, feeds)
-        found = measure_interleaved(calls, ROUNDS)
-    return [float(np.median(found[name].samples_ns)) for name in calls]
+        found = measure_interleaved(calls, ROUNDS) if calls else {}
+    return [
+        float(np.median(found[name].samples_ns)) if (name := str(place)) in found else math.inf
+        for place in range(len(graphs))
+    ]

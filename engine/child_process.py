@@ -60,6 +60,18 @@ def how_it_ended(cause: int | None) -> str:
     return "ended without an answer" if cause is None else f"crashed with {known.get(cause, cause)}"
 
 
+def read_exactly(descriptor: int, count: int) -> bytes | None:
+    """Read so many bytes, on the other side; None when the pipe is closed first."""
+    parts = []
+    while count:
+        part = os.read(descriptor, min(count, _PIPE_BYTES))
+        if not part:
+            return None
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
 class Child:
     """One started process and its two pipes; use it as a context manager or close it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,7 +21,9 @@ Judge: TypeAlias = Callable[[str, bytes], Sequence[Drift]]
 """Judges a graph under the name of its precision, on every backend that can run it here."""
 
 Stopwatch: TypeAlias = Callable[[Sequence[bytes]], Sequence[float]]
-"""Runs graphs in turn and returns how long each takes, in any unit that is the same for all."""
+"""Runs graphs in turn; returns how long each takes, in a unit of its own, infinity if refused."""
+
+NEVER_RATIO = 1e9
 
 
 class Memory:
@@ -46,10 +49,15 @@ class Memory:
         return np.array(known)
 
     def ratio(self, stopwatch: Stopwatch, one: bytes, other: bytes) -> float:
-        """Return how many times as long as the first the second takes."""
+        """Return how many times as long as the first the second takes.
+
+        Refused by the runtime that is timed, the second takes NEVER_RATIO; if both are, 1.
+        """
 
         def measured() -> float:
             first, second = stopwatch([one, other])
+            if math.isinf(second):  # JSON, in which answers are kept, has no infinity
+                return 1.0 if math.isinf(first) else NEVER_RATIO
             return second / first
 
         against = hashlib.sha256(one).hexdigest()

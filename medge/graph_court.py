@@ -16,7 +16,7 @@ from medge.engine.backends.presence import absence, installed_version
 from medge.engine.placement import check_placement
 from medge.engine.select import choose
 from medge.engine.session import Session
-from medge.errors import GateError
+from medge.errors import BundleError, GateError
 from medge.exporters.layer_count import count_narrow
 from medge.exporters.rounded import rounded_as_half
 from medge.profiles.device import device_tier
@@ -58,15 +58,22 @@ class Court:
         if precision == "fp16":
             model = rounded_as_half(model)
         else:
+            narrow = {choice: self._is_narrow(choice, model) for choice in choices}
+            taken = [choice for choice in choices if narrow[choice] is not None]
             # Where none does, the first says what the graph means.
-            choices = [c for c in choices if self._is_narrow(c, model)] or choices[:1]
+            choices = [choice for choice in taken if narrow[choice]] or (taken or choices)[:1]
         reports = self._images.judge_many([(choice, model) for choice in choices])
         return [report.drift for report in reports]
 
-    def _is_narrow(self, choice: Choice, model: bytes) -> bool:
+    def _is_narrow(self, choice: Choice, model: bytes) -> bool | None:
+        """Whether a runtime computes in as few bits as the graph asks; None if it refuses it."""
         narrow, layers = count_narrow(onnx.load_from_string(model))
         golden = self._bundle.golden()
-        with Session(self._bundle, choice, model) as session:
+        try:
+            opened = Session(self._bundle, choice, model)
+        except BundleError:
+            return None
+        with opened as session:
             session.infer({name: array[:1].copy() for name, array in golden.inputs.items()})
             try:
                 check_placement(session.placement, choice.backend, "int8", layers, narrow)

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from medge.engine.backends import EngineError, Found, Options, Port, Tensor, agreed_batch
+from medge.engine.backends.ov_compile import Job, shared_compiler
 from medge.engine.backends.silence import silent_openvino
 from medge.engine.placement import PRECISIONS, Node, Placement, TimedNode, tally
 from medge.errors import BackendError, BundleError
@@ -46,6 +47,8 @@ LAYERS = frozenset(
 )
 NOT_EXECUTED = frozenset({"", "Const", "Constant", "Input", "Parameter", "Output", "Result"})
 
+_QUANTIZED = (b"uantizeLinear", b"QLinear")  # of operators' names, as ONNX files spell them
+
 _MISSING_OPERATORS = re.compile(r"not support the following ONNX operations:\s*([\w.]{1,64})")
 
 
@@ -63,6 +66,9 @@ class OpenVINO:
     Where every call holds the same number of pictures, shapes are fixed before the graph is
     compiled: with free ones every layer of every call asks for its shape anew, a third of the time
     of a network of a millisecond (docs/decisions/choosing.md).
+
+    Quantized graphs are compiled in a process of their own: OpenVINO's passes for them have
+    crashed (docs/decisions/openvino.md).
     """
 
     requires: ClassVar[tuple[str, ...]] = ("openvino>=2025.2",)
@@ -75,6 +81,7 @@ class OpenVINO:
         self._streams: list[_Stream] = []
         self._compiled: openvino.CompiledModel | None = None
         self._watch: _Watch | None = None
+        self._blob: bytes | None = None
 
     def load(self, model: bytes, options: Options, engine: bytes | None = None) -> None:
         """See Backend.load; an engine is the compiled model that OpenVINO exports."""
@@ -142,11 +149,13 @@ class OpenVINO:
         """See Backend.engine."""
         if self._compiled is None:
             return None
-        try:
-            exported = self._compiled.export_model()
-        except RuntimeError:  # not every device can
-            return None
-        blob = exported if isinstance(exported, bytes) else exported.getvalue()
+        blob, self._blob = self._blob, None
+        if blob is None:
+            try:
+                exported = self._compiled.export_model()
+            except RuntimeError:  # not every device can
+                return None
+            blob = exported if isinstance(exported, bytes) else exported.getvalue()
         return msgspec.msgpack.encode(_Engine(blob, self.batch, tuple(sorted(self._compute))))
 
     def close(self) -> None:
@@ -171,8 +180,15 @@ class OpenVINO:
                 for node in graph.get_ops()
                 if node.get_type_name() in OPERATORS
             }
+            shapes: dict[str, list[int]] = {}
             if options.fixed_batch and self.batch is None:
-                graph.reshape({port.name: [options.batch, *port.shape] for port in options.inputs})
+                shapes = {port.name: [options.batch, *port.shape] for port in options.inputs}
+            if device == "CPU" and any(word in model for word in _QUANTIZED):
+                blob = shared_compiler().blob(Job(model, device, properties, shapes))
+                self._blob = blob if options.keep_engine else None
+                return core.import_model(io.BytesIO(blob), device, properties)
+            if shapes:
+                graph.reshape(shapes)
             return core.compile_model(graph, device, properties)
         except RuntimeError as error:
             raise _refusal(error, self.version) from None

@@ -14,24 +14,14 @@ import struct
 import zlib
 from typing import Any
 
+from medge.engine.child_process import read_exactly
+
 REQUEST = struct.Struct("<IIdQHHHHHH")  # number, bytes, seconds, memory, then the picture
 ANSWER = struct.Struct("<IIII")  # number, status, bytes, CRC-32 of the payload
 READY, BEGUN, DECODED, FAILED, DIED = range(5)  # status
 # Payloads: none, none, pixels, name of an exception's class, number of a signal.
 
 _SYNTAX = "1.2.840.10008.1.2.4."
-
-
-def read_exactly(descriptor: int, count: int) -> bytes | None:
-    """Read ``count`` bytes; None when the pipe is closed first."""
-    parts = []
-    while count:
-        part = os.read(descriptor, min(count, 2**20))
-        if not part:
-            return None
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
 
 
 def write_answer(descriptor: int, number: int, status: int, payload: bytes) -> None:
