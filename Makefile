@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # Where PyTorch's CPU build comes from: https://download.pytorch.org/whl/cpu spares gigabytes of CUDA
 # when the default index holds CUDA builds. Only `make test`, export and training need torch.
 TORCH_INDEX ?=
+# How many files of tests run at a time.
+JOBS ?= 2
 # Your own studies for `make demo`, the training images for `make demo-mri` and `make demo-bundles`.
 DATA ?=
 
@@ -71,8 +73,8 @@ estimator: $(STAMPS)/all ## Fit the latency estimator and judge it (DATA=publish
 	@test -n '$(DATA)' || { echo 'make estimator needs DATA=file.csv with published measurements'; exit 2; }
 	$(BIN)/python examples/estimator.py both '$(DATA)'
 
-test: $(STAMPS)/all lint types ## Build, all tests, lint, types (JOBS=2: two files of tests at a time)
-	$(BIN)/pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
+test: $(STAMPS)/all lint types ## Build, all tests, lint, types (JOBS=1: one file of tests at a time)
+	$(BIN)/pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadfile)
 
 lint: $(STAMPS)/all
 	$(BIN)/ruff check .

@@ -63,7 +63,8 @@ def test_a_crash_is_a_refused_graph_that_names_the_signal(compiler: Compiler) ->
 def test_a_kill_by_the_system_asks_for_memory(compiler: Compiler) -> None:
     with pytest.raises(BackendError) as caught:
         compiler.blob(job("SIGKILL"))
-    assert caught.value.rule == "memory"
+    assert caught.value.rule == "runtime-crash"
+    assert "Free memory" in caught.value.message
 
 
 def test_a_hang_is_ended(compiler: Compiler) -> None:

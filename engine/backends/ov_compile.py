@@ -66,8 +66,8 @@ class Compiler:
         BundleError
             Rule ``graph``: the compiler crashed.
         BackendError
-            Rule ``runtime-hangs``: no answer after ``limit_s`` seconds. Rule ``memory``: the system
-            killed it.
+            Rule ``runtime-hangs``: no answer after ``limit_s`` seconds. Rule ``runtime-crash``: the
+            system killed it.
         """
         said = msgspec.msgpack.encode(job)
         with self._lock:
@@ -125,7 +125,7 @@ class Compiler:
 def _crashed(cause: int | None) -> BundleError | BackendError:
     if cause == signal.SIGKILL:
         return BackendError(
-            "memory",
+            "runtime-crash",
             "openvino was killed while it compiled the graph, as the system does when memory is "
             "short. Free memory, or choose --backend onnxruntime.",
         )
