@@ -11,7 +11,7 @@ from medge.bench.measure import Measurement
 from medge.bench.other_effects import other_effects
 from medge.bench.procedure import differences
 from medge.bench.result import Result, bundle_name, ran_on, same_device
-from medge.bench.stats import Verdict
+from medge.bench.stats import Verdict, percentile
 from medge.engine.sealed import Candidate
 from medge.errors import UsageError
 from medge.profiles.terms import Sha256, Text
@@ -66,7 +66,9 @@ def compare_measurements(
     ----------
     paired
         Sample i of both was taken in the same round, as by ``measure.measure_interleaved``. Then
-        the median is compared pair by pair. Else each series bounds itself.
+        the median is compared pair by pair. Else each series bounds itself, and A's p50 is
+        bounded by the earlier sessions that A knows of: did the machine ever do what B did, while
+        nothing was changed?
     session_ratio
         The bounds are widened by this, because one process says nothing about the next one that
         runs the same.
@@ -93,7 +95,14 @@ def compare_measurements(
     effects = tuple(
         paired_effect(a.samples_ns, b.samples_ns, confidence, session_ratio)
         if paired and p == 0.5
-        else percentile_effect(a.samples_ns, b.samples_ns, p, confidence, session_ratio)
+        else percentile_effect(
+            a.samples_ns,
+            b.samples_ns,
+            p,
+            confidence,
+            session_ratio,
+            earlier_p50_ns=_before(a, b),
+        )
         for p in percentiles
     )
     words: dict[str, Verdict] = {"lower": "faster", "higher": "slower"}
@@ -104,6 +113,12 @@ def compare_measurements(
         session_ratio=session_ratio,
         effects=effects,
     )
+
+
+def _before(a: Measurement, b: Measurement) -> tuple[int, ...]:
+    """Return the earlier medians of A, without B itself where that is the older one."""
+    of_b = percentile(b.samples_ns, 0.5)
+    return tuple(middle for middle in a.earlier_p50_ns if middle != of_b)
 
 
 def _check_procedures(a: Measurement, b: Measurement, may_differ: frozenset[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medge.bench.measure import Measurement
-from medge.bench.stats import interval_cases, percentile_interval, worth
+from medge.bench.stats import interval_cases, percentile, percentile_interval, worth
 from medge.bench.warm_up import rank_test, shift_ratio
 from medge.profiles.sensors.trace import Trace, highest, throttled
 
@@ -58,6 +58,20 @@ def doubts(
     yield from _outliers(samples_ns)
     yield from _drift(samples_ns)
     yield from _correlated(samples_ns)
+
+
+def sessions_doubt(measurement: Measurement) -> Iterator[Doubt]:
+    """Yield a doubt where earlier medians of the same lie far from each other or from this one."""
+    if not measurement.earlier_p50_ns:
+        return
+    medians_ns = (*measurement.earlier_p50_ns, percentile(measurement.samples_ns, 0.5))
+    apart_ratio = max(medians_ns) / max(1, min(medians_ns)) - 1.0
+    if apart_ratio > MAX_DRIFT_RATIO:
+        text = (
+            "this machine was faster or slower at other times, by the medians of earlier results; "
+            "intervals of p50 reach over them. Close other programs, or compare interleaved"
+        )
+        yield Doubt("sessions", apart_ratio, MAX_DRIFT_RATIO, text)
 
 
 def trace_doubts(trace: Trace, device: str = "cpu") -> Iterator[Doubt]:

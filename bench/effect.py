@@ -19,6 +19,7 @@ from medge.bench.stats import (
     interval_cases,
     percentile,
     percentile_interval,
+    session_interval,
     worth,
 )
 from medge.profiles.terms import Count, Text
@@ -68,7 +69,13 @@ class Effect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def percentile_effect(
-    a_ns: Samples, b_ns: Samples, p: float, confidence: float, allowance_ratio: float = 0.0
+    a_ns: Samples,
+    b_ns: Samples,
+    p: float,
+    confidence: float,
+    allowance_ratio: float = 0.0,
+    *,
+    earlier_p50_ns: Sequence[int] = (),
 ) -> Effect:
     """Compare a percentile of two series that were taken apart from each other.
 
@@ -79,8 +86,13 @@ def percentile_effect(
     ----------
     allowance_ratio
         What two sessions may differ by although nothing was changed; the bounds are widened by it.
+    earlier_p50_ns
+        Medians of earlier sessions of A, over which the bounds of its p50 reach.
     """
-    sides = [_bounds(side, p, confidence) for side in (a_ns, b_ns)]
+    sides = [
+        _bounds(side, p, confidence, before)
+        for side, before in ((a_ns, earlier_p50_ns), (b_ns, ()))
+    ]
     found = min(worth(a_ns, p), worth(b_ns, p))
     missing = _missing(p, confidence, found, min(len(a_ns), len(b_ns)))
     a, b = percentile(a_ns, p), percentile(b_ns, p)
@@ -259,8 +271,13 @@ def ratio_bounds(a: Bounds, b: Bounds) -> tuple[float, float]:
     return math.expm1(low), math.expm1(high)
 
 
-def _bounds(samples_ns: Samples, p: float, confidence: float) -> Bounds | None:
-    found = percentile_interval(samples_ns, p, confidence)
+def _bounds(
+    samples_ns: Samples, p: float, confidence: float, earlier_p50_ns: Sequence[int] = ()
+) -> Bounds | None:
+    if p == 0.5:
+        found = session_interval(samples_ns, earlier_p50_ns, confidence)
+    else:
+        found = percentile_interval(samples_ns, p, confidence)
     if found is None:
         return None
     return float(found.low), float(percentile(samples_ns, p)), float(found.high)

@@ -10,7 +10,7 @@ from medge.bench.candidates import precision_name
 from medge.bench.measure import Measurement
 from medge.bench.result import Result, bundle_name
 from medge.bench.sections import ColdStart, Energy, Memory
-from medge.bench.stats import percentile, percentile_interval
+from medge.bench.stats import percentile
 
 Numbered = tuple[int, Result]
 
@@ -38,8 +38,8 @@ def summary_rows(results: Iterable[Numbered]) -> Iterator[tuple[str, ...]]:
     for number, result in results:
         beside = _beside(result)
         for taken in result.measurements:
-            middle = percentile_interval(taken.samples_ns, 0.5)
-            tail = percentile_interval(taken.samples_ns, 0.99)
+            middle = taken.interval(0.5)
+            tail = taken.interval(0.99)
             found = [] if result.sections is None else result.sections.doubts.get(taken.stage, ())
             yield (
                 *_who(number, result, taken),

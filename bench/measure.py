@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from medge.bench.procedure import Procedure
+from medge.bench.stats import Interval, percentile_interval, session_interval
 from medge.bench.warm_up import settled
 from medge.errors import UsageError
 
@@ -29,7 +30,8 @@ class Measurement:
     """Latencies of one stage under one Procedure, in the order taken.
 
     ``warm_up_ns`` are the calls before them, ``settled`` whether those had become alike; None where
-    the procedure has no warm-up.
+    the procedure has no warm-up. ``earlier_p50_ns`` are the medians of earlier measurements of the
+    same on this machine, the oldest first (``earlier``).
     """
 
     stage: str
@@ -37,6 +39,13 @@ class Measurement:
     procedure: Procedure
     warm_up_ns: tuple[int, ...] = ()
     settled: bool | None = None
+    earlier_p50_ns: tuple[int, ...] = ()
+
+    def interval(self, p: float, confidence: float = 0.95) -> Interval | None:
+        """Bound a percentile, p50 for this machine at other times too, as far as they are known."""
+        if p == 0.5:
+            return session_interval(self.samples_ns, self.earlier_p50_ns, confidence)
+        return percentile_interval(self.samples_ns, p, confidence)
 
 
 class Timer(Protocol):
@@ -123,7 +132,7 @@ class Rounds:
         self._timers = dict(timers)
         self._racing = list(timers)
         self._clock = clock
-        self._round = 0
+        self._round = self._spell = self._timed_ns = 0
         self._order = random.Random(procedure.seed)  # noqa: S311 - an order, not a secret
         self._samples_ns = {name: array("q") for name in timers}
         self._warm_up_ns = {name: array("q") for name in timers}
@@ -173,19 +182,47 @@ class Rounds:
         self._round += 1
 
     def run(self) -> None:
-        """Run rounds until the procedure has its samples."""
+        """Run rounds until the procedure has its samples, one spell after the other."""
+        while self.spell():
+            pass
+
+    def spell(self) -> bool:
+        """Run the next spell of rounds; return False where the procedure has no further one.
+
+        What the caller does between two spells does not count as time of the procedure.
+        """
         rule, start = self.procedure.sampling, self._clock()
-        for taken in range(rule.max_samples):
-            late = taken >= rule.min_samples and self._clock() - start >= rule.max_ns
-            if late or not self._racing:
+        if self._spell == rule.spells:
+            return False
+        self._spell += 1
+        least, most = (
+            -(-samples * self._spell // rule.spells)
+            for samples in (rule.min_samples, rule.max_samples)
+        )
+        allowed_ns = rule.max_ns * self._spell // rule.spells - self._timed_ns
+        while self._round < most and self._racing:
+            if self._round >= least and self._clock() - start >= allowed_ns:
                 break
             self.step()
+        self._timed_ns += self._clock() - start
+        return True
+
+    def kept(self, samples_ns: Sequence[int]) -> tuple[int, ...]:
+        """Return of one candidate's samples, one for each round, those that are kept.
+
+        They are of the same rounds for all candidates.
+        """
+        most, rounds = self.procedure.sampling.kept, self._round
+        if most is None or rounds <= most:
+            return tuple(samples_ns)
+        places = (place * rounds // most for place in range(most))
+        return tuple(samples_ns[place] for place in places if place < len(samples_ns))
 
     def measurement(self, name: str) -> Measurement:
         """Return what was taken of a candidate, for good."""
         return Measurement(
             stage=self.procedure.span,
-            samples_ns=tuple(self._samples_ns[name]),
+            samples_ns=self.kept(self._samples_ns[name]),
             procedure=self.procedure,
             warm_up_ns=tuple(self._warm_up_ns[name]),
             settled=self._settled[name],

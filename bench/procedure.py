@@ -32,11 +32,18 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many calls are timed: until ``max_ns`` are over, between ``min`` and ``max_samples``.
 
     100 state p50, p90 and p95 with an interval; p99 needs 368 (``stats.interval_cases``).
+
+    A machine that others use changes its speed for seconds, so that many calls at one time tell
+    less than few over a long one. ``spells``: calls are timed in so many equal parts of the time,
+    between which something else may run. ``kept``: of more samples than these, so many are kept
+    that lie evenly among all; None keeps all.
     """
 
     min_samples: Positive = 100
     max_samples: Positive = 1000
     max_ns: Count = 10_000_000_000
+    spells: Positive = 1
+    kept: Positive | None = None
 
 
 class Procedure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -45,6 +45,8 @@ def _samples(one: Measurement) -> Iterator[str]:
         return
     if min(one.samples_ns) <= 0 or max(one.samples_ns) > LONGEST_NS:
         yield f"a sample of stage {stage!r} is not above 0 ns and below a day"
+    if any(not 0 < middle <= LONGEST_NS for middle in one.earlier_p50_ns):
+        yield f"an earlier median of stage {stage!r} is not above 0 ns and below a day"
     if any(not 0 <= taken <= LONGEST_NS for taken in one.warm_up_ns):
         yield f"a warm-up call of stage {stage!r} is not between 0 ns and a day"
 

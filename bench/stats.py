@@ -95,6 +95,40 @@ def median_interval(samples: Samples, confidence: float = 0.95) -> Interval | No
     return percentile_interval(samples, 0.5, confidence)
 
 
+def session_interval(
+    samples: Samples, earlier_p50: Sequence[int], confidence: float = 0.95
+) -> Interval | None:
+    """Bound the median for all the times at which a machine was measured, not for this one alone.
+
+    The samples' own interval, widened to that of the median over all sessions: their medians' order
+    statistics, and where they are too few for ``confidence``, all of them. Samples of one session
+    know nothing of a machine that is faster an hour later.
+
+    Parameters
+    ----------
+    samples
+        Of the last session, in the order taken.
+    earlier_p50
+        The medians of sessions before it.
+
+    Returns
+    -------
+    Interval or None
+        None where neither the samples nor the sessions can state it.
+    """
+    own = percentile_interval(samples, 0.5, confidence)
+    if not earlier_p50:
+        return own
+    middle = percentile(samples, 0.5)
+    medians = sorted((*earlier_p50, middle))
+    ranks = _ranks(len(medians), 0.5, confidence)
+    if own is None and ranks is None:
+        return None
+    low, high = (medians[rank - 1] for rank in ranks or (1, len(medians)))
+    own = own or Interval(middle, middle, confidence)
+    return Interval(min(low, own.low), max(high, own.high), confidence)
+
+
 def percentile_upper(samples: Samples, p: float, confidence: float = 0.99) -> int | None:
     """Return a value that the percentile does not exceed; None below ``cases_needed`` samples."""
     ordered = np.sort(_whole(samples))

@@ -40,6 +40,7 @@ class ResultDocument(Struct, frozen=True, forbid_unknown_fields=True):
     backend_version: str | None
     medge: str
     sections: Sections | None = None  # after 0.1.0's first results, which have none
+    earlier_p50_ns: tuple[tuple[int, ...], ...] = ()  # of each measurement, where any has some
 
 
 class _Taken(Struct, frozen=True):
@@ -158,7 +159,15 @@ def _pack(result: Result) -> _Packed:
         taken=result.taken,
         device=_json(DeviceDocument(result.device, result.device_identity)),
         document=_json(
-            ResultDocument(result.candidate, result.backend_version, result.medge, result.sections)
+            ResultDocument(
+                result.candidate,
+                result.backend_version,
+                result.medge,
+                result.sections,
+                tuple(one.earlier_p50_ns for one in result.measurements)
+                if any(one.earlier_p50_ns for one in result.measurements)
+                else (),
+            )
         ),
         measurements=tuple(
             _Taken(
@@ -193,8 +202,13 @@ def _unpack(packed: _Packed) -> Result:
                 procedure=_read(one.procedure, Procedure),
                 warm_up_ns=_numbers(one.warm_up_ns),
                 settled=None if one.settled is None else bool(one.settled),
+                earlier_p50_ns=earlier,
             )
-            for one in packed.measurements
+            for one, earlier in zip(
+                packed.measurements,
+                document.earlier_p50_ns or ((),) * len(packed.measurements),
+                strict=True,
+            )
         ),
         drifts=tuple(_read(document, Drift) for document in packed.drifts),
     )

@@ -52,6 +52,15 @@ def test_json_is_the_whole_result_and_the_store_has_the_same(
     )
 
 
+def test_a_second_profile_knows_of_the_first(typed: Typed, bundle: Path) -> None:
+    for times in range(2):
+        said = typed("profile", bundle, *QUICK, "--candidate", "null", "--json")
+        assert said.code == 0, said.err
+        (one,) = json.loads(said.out)["results"]
+        known = {len(taken["earlier_p50_ns"]) for taken in one["result"]["measurements"]}
+        assert known == {times}
+
+
 def test_a_page_fits_80_columns_and_begins_with_the_answer(
     typed: Typed, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,65 @@ def test_sampling_ends_by_count_or_time(call_ns: int, expected: int) -> None:
     assert len(found.samples_ns) == expected
 
 
+def test_spells_share_samples_and_time_and_what_lies_between_them_costs_nothing() -> None:
+    machine = Machine()
+    sampling = Sampling(min_samples=3, max_samples=100, max_ns=4000, spells=4)
+    procedure = Procedure(warm_up=COLD, sampling=sampling)
+    call = Stopwatch(machine.call("a", repeat(100)), procedure, machine.clock)
+    rounds = Rounds({"a": call}, procedure, machine.clock)
+    counts = []
+    while rounds.spell():
+        counts.append(len(rounds.samples_ns("a")))
+        machine.now_ns += 50_000  # something else
+    assert counts == [10, 20, 30, 40]
+    assert not rounds.spell()
+
+
+def test_spells_give_the_fewest_samples_of_a_slow_call_and_the_most_of_a_fast_one() -> None:
+    for call_ns, expected in ((10_000, [1, 2, 3, 3]), (1, [25, 50, 75, 100])):
+        machine = Machine()
+        sampling = Sampling(min_samples=3, max_samples=100, max_ns=4000, spells=4)
+        procedure = Procedure(warm_up=COLD, sampling=sampling)
+        call = Stopwatch(machine.call("a", repeat(call_ns)), procedure, machine.clock)
+        rounds = Rounds({"a": call}, procedure, machine.clock)
+        counts = []
+        while rounds.spell():
+            counts.append(len(rounds.samples_ns("a")))
+        assert counts == expected
+
+
+def test_of_many_samples_those_of_the_same_rounds_are_kept_of_all() -> None:
+    class Counts(Breaks):
+        def turn(self, place: int) -> int | None:
+            return None if super().turn(place) is None else 1000 + place
+
+    rule = Sampling(min_samples=1000, max_samples=1000, kept=7)
+    rounds = Rounds({"a": Counts(9999), "b": Counts(600)}, Procedure(warm_up=COLD, sampling=rule))
+    rounds.run()
+    a, b = (rounds.measurement(name).samples_ns for name in "ab")
+    assert a == (1000, 1142, 1285, 1428, 1571, 1714, 1857)  # evenly from the first to the last
+    assert b == a[:5]  # it broke in round 600
+
+
+def test_few_samples_are_all_kept() -> None:
+    rule = Sampling(min_samples=7, max_samples=7, kept=7)
+    machine = Machine()
+    call = machine.call("a", iter(range(1, 8)))
+    found = measure(call, Procedure(warm_up=COLD, sampling=rule), machine.clock)
+    assert found.samples_ns == tuple(range(1, 8))
+
+
+def test_an_interval_of_p50_reaches_over_what_is_known_of_other_times() -> None:
+    samples_ns = tuple(np.random.default_rng(1).permutation(np.arange(100, 200)).tolist())
+    alone = Measurement("infer", samples_ns, Procedure())
+    known = Measurement("infer", samples_ns, Procedure(), earlier_p50_ns=(120, 310, 130))
+    own, wide = alone.interval(0.5), known.interval(0.5)
+    assert own is not None
+    assert wide is not None
+    assert (wide.low, wide.high) == (min(own.low, 120), 310)
+    assert known.interval(0.9) == alone.interval(0.9)
+
+
 def test_the_collector_rests_during_calls_and_is_as_before_afterwards() -> None:
     seen: set[bool] = set()
     procedure = Procedure(sampling=exactly(5), lead_in=1)

@@ -301,7 +301,7 @@ def test_a_candidate_that_crashes_meanwhile_has_no_result(bundle: Bundle) -> Non
     seen: list[str] = []
 
     def told(step: str) -> None:
-        if step == "timing file-to-decision" and not seen:
+        if step == "timing infer and file-to-decision" and not seen:
             seen.append(step)
             victim = max(workers(), key=lambda process: process.pid)  # the second to be started
             victim.kill()

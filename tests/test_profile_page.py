@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 
@@ -117,6 +118,19 @@ def test_without_a_verdict_the_page_asks_for_one() -> None:
     reference = Candidate(backend="onnxruntime", device="cpu", variant="fp32")
     of = msgspec.structs.replace(found(), candidate=reference)
     assert "the reference" in rows(page.answer, of)["decisions"]
+
+
+def test_what_the_same_took_at_other_times_stands_beside_it_and_in_the_interval() -> None:
+    known = found()
+    whole, network = known.measurements
+    whole = dataclasses.replace(whole, earlier_p50_ns=(390_000_000, 710_000_000))
+    known = msgspec.structs.replace(known, measurements=(whole, network))
+    told = rows(page.stages, known)
+    assert told["at other times"] == (
+        "file-to-decision: p50 390 to 710 ms in 2 earlier results; intervals reach over them"
+    )
+    assert told["file-to-decision"].startswith("500 (390-710)")
+    assert "at other times" not in rows(page.stages, found())
 
 
 @pytest.mark.parametrize(

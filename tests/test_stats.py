@@ -23,6 +23,7 @@ from medge.bench.stats import (
     percentile,
     percentile_interval,
     percentile_upper,
+    session_interval,
     spent,
 )
 
@@ -113,6 +114,55 @@ def test_a_constant_or_alternating_series_is_worth_its_length() -> None:
     assert independent(np.ones(50)) == 50
     assert independent(np.arange(50) % 2) == 50
     assert median_interval([7] * 10).low == median_interval([7] * 10).high == 7  # type: ignore[union-attr]
+
+
+def test_sessions_bound_the_median_by_its_order_statistics_once_they_are_enough() -> None:
+    """Ranks 6 and 16 of 21 bound a median at 95 %, as tables of the sign test give them."""
+    samples = np.full(100, 11)
+    few = session_interval(samples, (7, 30))
+    assert few is not None
+    assert (few.low, few.high) == (7, 30)
+    many = session_interval(samples, [*range(1, 11), *range(12, 22)])
+    assert many is not None
+    assert (many.low, many.high) == (6, 16)
+
+
+def test_a_session_of_its_own_is_never_outside_what_all_of_them_state() -> None:
+    samples = np.random.default_rng(1).permutation(np.arange(1, 101))
+    lowest = session_interval(samples, [1000 + place for place in range(20)])
+    assert lowest is not None
+    own = percentile_interval(samples, 0.5)
+    assert own is not None
+    assert lowest.low == own.low
+    assert lowest.high >= 1009
+
+
+def test_too_few_samples_are_bounded_by_six_sessions_and_not_by_five() -> None:
+    """Half of all is on one side of five sessions with a chance of 6 %, of six with 3 %."""
+    assert session_interval([5, 6, 7], (4, 5, 6, 9)) is None
+    six = session_interval([5, 6, 7], (4, 5, 6, 9, 8))
+    assert six is not None
+    assert (six.low, six.high) == (4, 9)
+
+
+@pytest.mark.parametrize("sessions", [2, 6, 15])
+def test_a_machine_of_two_speeds_is_covered_by_its_sessions(sessions: int) -> None:
+    """Each session sees one speed alone, or both; the median of all is that of the mixture."""
+    draw = np.random.default_rng(4)
+    held = wanted = 0
+    for _ in range(40):
+        parts = draw.beta(0.5, 0.5, sessions)  # of a session's time at the slow speed
+        times = [np.where(draw.random(300) < part, 690, 430) for part in parts]
+        taken = [(one + draw.normal(0, 5, 300)).astype(int) for one in times]
+        truth = percentile(np.concatenate(taken), 0.5)
+        earlier: list[int] = []
+        for one in taken:
+            found = session_interval(one, earlier)
+            earlier.append(percentile(one, 0.5))
+            if len(earlier) > 1:  # the first knows of no other
+                wanted += 1
+                held += found is not None and found.low <= truth <= found.high
+    assert held >= 0.85 * wanted  # their own intervals: 12 to 31 %
 
 
 def autoregressive(draw: np.random.Generator, count: int, r: float) -> Series:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from medge.bench import earlier
 from medge.bench.profile.document import result_of
 from medge.bench.profile.judging import check_labels
 from medge.bench.profile.pictures import pictures
@@ -103,6 +104,19 @@ def profile(
         judged=tuple(drift for subject in run.going for drift in subject.drifts),
         interrupted=run.interrupted,
     )
+
+
+def beside_earlier(profiled: Profiled) -> Profiled:
+    """Let each result know what the store has of the same: see ``earlier``.
+
+    Raises
+    ------
+    StorageError
+        The store cannot be read.
+    """
+    with Store.open() as store:
+        results = tuple(earlier.beside_earlier(result, store) for result in profiled.results)
+    return replace(profiled, results=results)
 
 
 def keep(profiled: Profiled, bundle: Bundle) -> tuple[int, ...]:

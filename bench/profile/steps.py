@@ -69,9 +69,12 @@ def latencies(run: Run) -> None:
     if len(run.going) > 1:
         run.rounds = str(uuid.uuid4())
     start_ns = time.perf_counter_ns()
-    for span, share in ((INFER, INFER_SHARE), (WHOLE, WHOLE_SHARE)):
-        run.told(f"timing {span}")
-        stages.latencies(run.going, span, round(run.request.budget_ns * share), run.request.seed)
+    run.told(f"timing {INFER} and {WHOLE}")
+    budgets_ns = {
+        span: round(run.request.budget_ns * share)
+        for span, share in ((INFER, INFER_SHARE), (WHOLE, WHOLE_SHARE))
+    }
+    stages.latencies(run.going, budgets_ns, run.request.seed)
     trace = run.sampler.trace(start_ns, start_ns, time.perf_counter_ns())
     for subject in run.going:
         subject.trace = trace if run.request.sensors else Absent(reason=NO_SENSORS)

@@ -27,7 +27,6 @@ from medge.bench.stats import (
     cases_needed,
     compare,
     percentile,
-    percentile_interval,
     percentile_upper,
 )
 
@@ -81,7 +80,7 @@ def _fastest(subject: Subject) -> Answer:
 def _speed(subject: Subject, taken: Measurement) -> Iterator[str]:
     """Yield how fast the lead is, against the reference, and what was faster but may not run."""
     lead = subject.lead
-    bounds = percentile_interval(taken.samples_ns, 0.5)
+    bounds = taken.interval(0.5)
     between = "" if bounds is None else f", 95 % interval {interval_text(bounds)}"
     yield f"{milliseconds(lead.picture_ns)} a picture, median of the network alone{between}."
     others = [entry for entry in subject.entries if entry is not lead and _is_reference(entry)]
@@ -175,7 +174,7 @@ def _by_latency(question: str, taken: Measurement) -> Answer:
     whole = taken.stage == WHOLE
     # Few calls state no p99; the longest says at least that much.
     slow = ("p99", percentile(samples, PROOF))
-    if percentile_interval(samples, PROOF) is None:
+    if taken.interval(PROOF) is None:
         slow = ("longest", max(samples))
     told = (
         f"{'From file to decision' if whole else 'Of the network alone'}: {slow[0]} "

@@ -22,7 +22,7 @@ from medge.bench.report.quantities import (
 )
 from medge.bench.report.subject import NETWORK, REFERENCE, Entry, Subject
 from medge.bench.sections import Energy, Memory
-from medge.bench.stats import Interval, percentile, percentile_interval
+from medge.bench.stats import Interval, percentile
 from medge.engine.evidence import Drift
 
 WORDS = {"yes": "may run", "no": "may not run", "open": "not proven"}
@@ -76,10 +76,10 @@ def _latencies(subject: Subject) -> dict[str, list[str]]:
 
 def _times(taken: Measurement) -> tuple[str, str, str]:
     samples, batch = taken.samples_ns, taken.procedure.batch
-    bounds = percentile_interval(samples, 0.5)
+    bounds = taken.interval(0.5)
     between = "too few calls" if bounds is None else interval_text(_by_picture(bounds, batch))
     middle, late = (milliseconds(percentile(samples, p) / batch) for p in (0.5, 0.99))
-    stated = percentile_interval(samples, 0.99) is not None
+    stated = taken.interval(0.99) is not None
     return middle, between, late if stated else NOT_STATED
 
 
@@ -127,7 +127,7 @@ def _drawn(subject: Subject) -> Iterator[Figure]:
 def _traded(entry: Entry) -> plots.Traded:
     taken = entry.measurement(NETWORK)
     middle = low = high = entry.picture_ns / 1e6
-    bounds = None if taken is None else percentile_interval(taken.samples_ns, 0.5)
+    bounds = None if taken is None else taken.interval(0.5)
     if taken is not None and bounds is not None:
         low, high = (end / taken.procedure.batch / 1e6 for end in (bounds.low, bounds.high))
     drift = entry.drift

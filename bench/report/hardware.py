@@ -13,7 +13,7 @@ from medge.bench.report.blocks import Block, Figure, Paragraph, Quiet, Section, 
 from medge.bench.report.quantities import DASH, count, milliseconds, number, percent, size
 from medge.bench.report.subject import NETWORK, BundleFacts, Entry, Hardware, Subject
 from medge.bench.sections import Absent, Layers
-from medge.bench.stats import percentile, percentile_interval
+from medge.bench.stats import percentile
 from medge.profiles.estimate.plan import Plan, by_latency, plan
 from medge.profiles.match import Cpu, Match, match_cpu
 from medge.profiles.study import studies
@@ -157,7 +157,7 @@ def _measured(subject: Subject) -> Table:
         device, taken = entry.result.device, entry.measurement(NETWORK)
         times = (NONE, NONE)
         if taken is not None:
-            bounds = percentile_interval(taken.samples_ns, 0.5)
+            bounds = taken.interval(0.5)
             middle = milliseconds(percentile(taken.samples_ns, 0.5))
             times = (middle, NONE if bounds is None else interval_text(bounds))
         rows.append((device.name, device.tier or NONE, entry.name, *times,

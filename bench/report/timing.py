@@ -13,7 +13,7 @@ from medge.bench.report.blocks import Block, Figure, Paragraph, Quiet, Section, 
 from medge.bench.report.quantities import count, milliseconds, number, percent, percent_set
 from medge.bench.report.subject import IN_FILE, NETWORK, STAGES, WHOLE, Entry, Subject
 from medge.bench.sections import Absent, ColdStart, Deadline, IdleGap, LoadgenRun
-from medge.bench.stats import interval_cases, percentile, percentile_interval, worth
+from medge.bench.stats import interval_cases, percentile, worth
 from medge.profiles.sensors.trace import Quantity, Trace, highest
 
 MEDIAN = 0.5
@@ -56,7 +56,7 @@ def _spread(taken: Measurement) -> Iterator[Block]:
     marks = [
         (f"p{100 * p:g}", percentile(samples, p))
         for p in (MEDIAN, 0.9, 0.99)
-        if p == MEDIAN or percentile_interval(samples, p) is not None
+        if p == MEDIAN or taken.interval(p) is not None
     ]
     told = ", ".join(f"{name} {milliseconds(mark)}" for name, mark in marks)
     yield Figure(
@@ -87,7 +87,7 @@ def _percentiles(shown: Sequence[Measurement]) -> Table:
 def _percentile_cells(taken: Measurement, p: float) -> tuple[str, str]:
     """Return a percentile and its interval; only the median stands without one."""
     samples = taken.samples_ns
-    bounds = percentile_interval(samples, p)
+    bounds = taken.interval(p)
     if bounds is not None:
         return milliseconds(percentile(samples, p)), interval_text(bounds)
     needed, found = interval_cases(p), int(worth(samples, p))

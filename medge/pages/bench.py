@@ -11,7 +11,6 @@ import msgspec
 
 from medge.bench.matrix.rows import Crowd, Matrix, Row, crowds
 from medge.bench.sections import Absent, Energy
-from medge.bench.stats import percentile_interval
 from medge.console import rows_text
 from medge.pages.estimate import terminal_width
 from medge.profiles.device_names import NULL
@@ -69,7 +68,7 @@ def bench_object(found: Matrix) -> dict[str, Any]:
 def _object(row: Row) -> dict[str, Any]:
     latency = row.latency
     samples = () if latency is None else latency.samples_ns
-    interval = percentile_interval(samples, 0.5) if samples else None
+    interval = latency.interval(0.5) if latency is not None and samples else None
     return {
         "bundle": row.bundle,
         "bundle_sha256": row.bundle_sha256,

@@ -10,7 +10,7 @@ import msgspec
 from medge.bench.candidates import is_reference
 from medge.bench.choose import spoken
 from medge.bench.sections import Absent
-from medge.bench.stats import interval_cases, percentile, percentile_interval, worth
+from medge.bench.stats import interval_cases, percentile, worth
 from medge.console import bytes_text, percent_text
 from medge.pages.profile_full import FULL_SECTIONS
 from medge.pages.scenarios import deadline, loadgen
@@ -108,11 +108,12 @@ def stages(result: Result) -> Iterator[Row]:
         if taken is not None:
             tails = "".join(f"{_stated(taken, p):>7}" for p in TAILS)
             yield ("stages", name, f"{_middle(taken):<24}{tails}")
+    yield from _earlier(result)
     whole = _stage(result, WHOLE)
     if whole is not None:
         yield ("stages", "samples", _sample(whole))
         for p in (*TAILS, FAR_TAIL):
-            if percentile_interval(whole.samples_ns, p) is None:
+            if whole.interval(p) is None:
                 yield ("stages", f"p{100 * p:g}", f"needs {_missing(whole, p)} more calls")
             elif p == FAR_TAIL:
                 yield ("stages", f"p{100 * p:g}", f"{_tail(whole, p)}, file to decision")
@@ -267,7 +268,7 @@ def _stage(result: Result, name: str) -> Measurement | None:
 def _percentile(taken: Measurement, p: float) -> str:
     """Write a percentile in ms with its interval, or how many more samples that needs."""
     value = percentile(taken.samples_ns, p)
-    bounds = percentile_interval(taken.samples_ns, p)
+    bounds = taken.interval(p)
     if bounds is None:
         return f"{_ms(value)} ms (needs {_missing(taken, p)} more calls for an interval)"
     return f"{_ms(value)} ms ({_ms(bounds.low)} to {_ms(bounds.high)})"
@@ -275,20 +276,20 @@ def _percentile(taken: Measurement, p: float) -> str:
 
 def _middle(taken: Measurement) -> str:
     """Write the median in ms with its interval, shortly."""
-    bounds = percentile_interval(taken.samples_ns, 0.5)
+    bounds = taken.interval(0.5)
     value = _ms(percentile(taken.samples_ns, 0.5))
     return value if bounds is None else f"{value} ({_ms(bounds.low)}-{_ms(bounds.high)})"
 
 
 def _stated(taken: Measurement, p: float) -> str:
     """Write a percentile in ms, ``-`` where the samples cannot bound it."""
-    bounds = percentile_interval(taken.samples_ns, p)
+    bounds = taken.interval(p)
     return "-" if bounds is None else _ms(percentile(taken.samples_ns, p))
 
 
 def _tail(taken: Measurement, p: float) -> str:
     """Write a high percentile with its upper bound; none where the samples cannot state it."""
-    bounds = percentile_interval(taken.samples_ns, p)
+    bounds = taken.interval(p)
     name = f"p{100 * p:g}"
     if bounds is None:
         return f"{name} needs {_missing(taken, p)} more calls"
@@ -303,7 +304,7 @@ def _missing(taken: Measurement, p: float) -> int:
 
 def _frames(whole: Measurement) -> str:
     """Say what rate the slow calls hold, which is what a live picture needs."""
-    bounds = percentile_interval(whole.samples_ns, 0.99)
+    bounds = whole.interval(0.99)
     usual = 1e9 / percentile(whole.samples_ns, 0.5)
     if bounds is None:
         return f"{_rate(usual)} by p50; p99 {_tail(whole, 0.99).partition(' ')[2]}"
@@ -312,6 +313,20 @@ def _frames(whole: Measurement) -> str:
 
 def _rate(per_s: float) -> str:
     return f"{per_s:.0f}" if per_s >= 100 else f"{per_s:.3g}"
+
+
+def _earlier(result: Result) -> Iterator[Row]:
+    """Yield what the same took at other times, over which the intervals of p50 reach."""
+    for name in (WHOLE, "infer"):
+        taken = _stage(result, name)
+        if taken is not None and taken.earlier_p50_ns:
+            low, high = min(taken.earlier_p50_ns), max(taken.earlier_p50_ns)
+            some = len(taken.earlier_p50_ns)
+            times = "1 earlier result" if some == 1 else f"{some} earlier results"
+            value = (
+                f"{name}: p50 {_ms(low)} to {_ms(high)} ms in {times}; intervals reach over them"
+            )
+            yield ("stages", "at other times", value)
 
 
 def _sample(whole: Measurement) -> str:

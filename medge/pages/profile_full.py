@@ -34,7 +34,7 @@ def tail(result: Result) -> Iterator[Row]:
         return
     samples_ns = taken.samples_ns
     for p in PERCENTILES:
-        bounds = percentile_interval(samples_ns, p)
+        bounds = taken.interval(p)
         value = f"{_ms(percentile(samples_ns, p))} ms"
         if bounds is None:
             more = round(interval_cases(p) * len(samples_ns) / max(1.0, worth(samples_ns, p)))

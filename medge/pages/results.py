@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from medge.bench.candidates import precision_name
 from medge.bench.result import bundle_name
-from medge.bench.stats import percentile, percentile_interval
+from medge.bench.stats import percentile
 from medge.console import Row, bytes_text
 from medge.errors import StorageError
 from medge.pages.compare import printable
@@ -233,7 +233,7 @@ def _first(result: Result) -> Measurement | None:
 
 
 def _times(taken: Measurement) -> dict[str, Any]:
-    middle_, tail = (percentile_interval(taken.samples_ns, p) for p in (0.5, 0.99))
+    middle_, tail = (taken.interval(p) for p in (0.5, 0.99))
     return {
         "stage": taken.stage,
         "samples": len(taken.samples_ns),
@@ -249,7 +249,7 @@ def _times(taken: Measurement) -> dict[str, Any]:
 def _latency(taken: Measurement) -> str:
     told = []
     for p in (0.5, 0.9, 0.99):
-        value, bounds = percentile(taken.samples_ns, p), percentile_interval(taken.samples_ns, p)
+        value, bounds = percentile(taken.samples_ns, p), taken.interval(p)
         within = "not bounded" if bounds is None else f"{_ms(bounds.low)} to {_ms(bounds.high)}"
         told.append(f"p{p * 100:g} {_ms(value)} ms ({within})")
     return f"{', '.join(told)}; {len(taken.samples_ns)} samples"

@@ -86,7 +86,7 @@ def command(
     run it. Each candidate has a process of its own. docs/profile.md says how and why.
     """
     from medge.bench.profile.request import BUDGET_NS, COLD_STARTS, ProfileRequest
-    from medge.bench.profile.run import keep, profile
+    from medge.bench.profile.run import beside_earlier, keep, profile
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.output import write_page
     from medge.pages.profile import profile_object, profile_rows
@@ -122,7 +122,7 @@ def command(
             seed=seed,
             command=_typed(opened),
         )
-        profiled = profile(opened, asked, _told)
+        profiled = beside_earlier(profile(opened, asked, _told))
         numbers = keep(profiled, opened)
         code = _worst(profiled) or late_code(profiled, hold=scenarios["hold"])
         write_page(

@@ -2,7 +2,7 @@
 
 Run: ``python tests/benchmarks/profiler.py coverage|same|planted|effect|all [--bundle B]``. Each
 part prints what it found beside what it must be. On two cores: coverage 7 minutes, same 5, planted
-25, effect 3. ``--few`` makes a tenth of it, to see that all goes well.
+35, effect 3. ``--few`` makes a tenth of it, to see that all goes well.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from planted import WANTED, busy, flipping, pictures, resampled
 
 from medge.bench.compare import LatencyComparison, compare_measurements
 from medge.bench.drift import Judge
+from medge.bench.earlier import beside_earlier
 from medge.bench.entrants import build
-from medge.bench.measure import Measurement, measure, measure_interleaved
+from medge.bench.measure import Call, Measurement, Rounds, Stopwatch, measure
 from medge.bench.profile.loaded import load_of
 from medge.bench.profile.overhead import overhead
 from medge.bench.profile.process import Worker
-from medge.bench.profile.request import ProfileRequest
+from medge.bench.profile.request import BUDGET_NS, ProfileRequest
 from medge.bench.profile.run import profile
-from medge.bench.profile.stages import procedure_of
+from medge.bench.profile.stages import SPELLS, procedure_of
 from medge.bench.result import Result
-from medge.bench.stats import percentile, percentile_interval
+from medge.bench.stats import Interval, percentile, percentile_interval
+from medge.bench.store import Store
 from medge.engine.bundle import Bundle, find_bundle, open_bundle
 from medge.engine.sealed import Candidate
 from medge.engine.select import choose
@@ -67,25 +69,43 @@ def stage(result: Result, name: str) -> Measurement:
 
 
 def coverage(bundle: Bundle, few: bool) -> None:
-    """Profile again and again: does the interval of p50 hold the p50 of all together?"""
-    count, seconds = (3, 4.0) if few else (10, 45.0)
-    results = [profiled(bundle, seconds, seed)[0] for seed in range(count)]
+    """Profile again and again: does the interval of p50 hold the p50 of all together?
+
+    Each profile is kept in a store that was empty before, as `medge profile` keeps it.
+    """
+    count, seconds = (3, 4.0) if few else (10, BUDGET_NS / S)
+    results = []
+    with TemporaryDirectory(prefix="medge-store-") as folder:
+        path = Path(folder) / "results.sqlite"
+        for seed in range(count):
+            found = profiled(bundle, seconds, seed)[0]
+            with Store.open(path) as store:
+                results.append(beside_earlier(found, store))
+                store.add(results[-1])
+    needed = round(0.9 * count)
+    wanted = f"at least {needed} of {count}"
     for name in STAGES:
-        taken = [stage(result, name).samples_ns for result in results]
-        pooled = percentile(np.concatenate(taken), 0.5)
-        held = 0
-        for samples_ns in taken:
-            bounds = percentile_interval(samples_ns, 0.5)
-            held += bounds is not None and bounds.low <= pooled <= bounds.high
-            low, high = (0, 0) if bounds is None else (bounds.low, bounds.high)
-            own = percentile(samples_ns, 0.5)
+        taken = [stage(result, name) for result in results]
+        pooled = percentile(np.concatenate([each.samples_ns for each in taken]), 0.5)
+        held = alone = 0
+        for each in taken:
+            bounds, own = each.interval(0.5), percentile_interval(each.samples_ns, 0.5)
+            held += _within(pooled, bounds)
+            alone += _within(pooled, own)
             print(
-                f"  {name}: p50 {own / 1e6:.4f} ms, {low / 1e6:.4f} to {high / 1e6:.4f}, "
-                f"{len(samples_ns)} calls; of all {pooled / 1e6:.4f}"
+                f"  {name}: p50 {percentile(each.samples_ns, 0.5) / 1e6:.4f} ms, "
+                f"{_ends(bounds)}, by its own calls {_ends(own)}; of all {pooled / 1e6:.4f}"
             )
-        needed = round(0.9 * count)
-        wanted = f"at least {needed} of {count}"
+        print(f"  intervals of p50 of {name} by the profile's own calls that hold it: {alone}")
         verdict(f"intervals of p50 of {name} that hold it", held, wanted, held >= needed)
+
+
+def _within(value: int, bounds: Interval | None) -> bool:
+    return bounds is not None and bounds.low <= value <= bounds.high
+
+
+def _ends(bounds: Interval | None) -> str:
+    return "none" if bounds is None else f"{bounds.low / 1e6:.4f} to {bounds.high / 1e6:.4f}"
 
 
 def same(bundle: Bundle, few: bool) -> None:
@@ -123,43 +143,66 @@ def same(bundle: Bundle, few: bool) -> None:
 def planted(bundle: Bundle, few: bool) -> None:
     """Plant work of 5 % of a call, and a graph that flips 2 %: are they found, and how soon?"""
     count = 2 if few else 20
-    slow_downs(bundle, count, 2.0 if few else 16.0)
+    slow_downs(bundle, count, 2.0 if few else 80.0)
     flips(bundle, count, 300 if few else FRAMES)
 
 
 def slow_downs(bundle: Bundle, count: int, seconds: float) -> None:
-    """Compare a network with itself and a busy wait of 5 % of its call."""
+    """Compare a network with itself and a busy wait of 5 % of its call.
+
+    Both in the same rounds, and each alone; these take turns as the stages of a profile do.
+    """
     candidate = _fp32()
     found, longest_s = {"same rounds": 0, "other rounds": 0}, 0.0
     for seed in range(count):
         start = time.perf_counter()
         plain, slowed = (build(bundle, candidate) for _ in range(2))
-        procedure = procedure_of("infer", round(seconds / 2 * S), seed)
         usual = measure(partial(plain.run, 1), procedure_of("infer", S))
         extra_ns = round(SHIFT_RATIO * percentile(usual.samples_ns, 0.5))
         calls = {
             "plain": partial(plain.run, 1),
             "slowed": busy(partial(slowed.run, 1), extra_ns),
         }
-        taken = measure_interleaved(calls, procedure)
-        alone = {name: measure(call, procedure) for name, call in calls.items()}
-        for how, some in (("same rounds", taken), ("other rounds", alone)):
-            told = compare_measurements(some["plain"], some["slowed"], paired=how == "same rounds")
+        taken = _in_turns(calls, round(seconds * S), seed)
+        for how, (one, other) in taken.items():
+            told = compare_measurements(one, other, paired=how == "same rounds")
             found[how] += told.verdict == "slower"
-            print(f"  {how}: {_told(told)}")
+            print(f"  {how}: {_told(told)}", flush=True)
         for each in (plain, slowed):
             each.close()
         longest_s = max(longest_s, time.perf_counter() - start)
-    _found(f"slow-downs of {SHIFT_RATIO:.0%}, same rounds,", found["same rounds"], count, longest_s)
     for how, number in found.items():
         _found(f"slow-downs of {SHIFT_RATIO:.0%}, {how},", number, count, longest_s)
+
+
+def _in_turns(
+    calls: dict[str, Call], budget_ns: int, seed: int
+) -> dict[str, tuple[Measurement, Measurement]]:
+    """Time two calls in the same rounds, and each alone, in spells of all three."""
+    some = [calls, *({name: call} for name, call in calls.items())]
+    parts = (2, 1, 1)  # of the time: a round of both has two turns
+    rounds = []
+    for asked, part in zip(some, parts, strict=True):
+        procedure = procedure_of("infer", budget_ns * part // sum(parts), seed, SPELLS)
+        timers = {name: Stopwatch(call, procedure) for name, call in asked.items()}
+        rounds.append(Rounds(timers, procedure))
+    for each in rounds:
+        each.warm_up()
+    for _ in range(SPELLS):
+        for each in rounds:
+            each.spell()
+    both, plain, slowed = rounds
+    return {
+        "same rounds": (both.measurement("plain"), both.measurement("slowed")),
+        "other rounds": (plain.measurement("plain"), slowed.measurement("slowed")),
+    }
 
 
 def flips(bundle: Bundle, count: int, frames: int) -> None:
     """Judge a graph whose decisions flip on 2 % of all pictures, on other pictures each time."""
     choice = choose(bundle, "onnxruntime", precision="fp32")
     with TemporaryDirectory(prefix="medge-planted-") as folder:
-        model = flipping(bundle, pictures(Path(folder) / "to-plant", 0, frames), FLIP_RATIO)
+        model = flipping(bundle, pictures(Path(folder) / "to-plant", 0, 10 * frames), FLIP_RATIO)
         found, longest_s = 0, 0.0
         for seed in range(1, count + 1):
             data = pictures(Path(folder) / str(seed), seed, frames)
