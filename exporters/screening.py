@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -82,13 +83,18 @@ class Screen:
         if stopwatch is not None and len(kept) > 1:
             weights = list(stopwatch([candidate.graph for _, candidate in kept]))
             weights[0] *= RATHER_RATIO
+            self.notes += [
+                f"{_spoken(candidate)}: the runtime that is timed refuses the graph, so it "
+                "counts as the slowest"
+                for (_, candidate), weight in zip(kept, weights, strict=True)
+                if math.isinf(weight)
+            ]
         closest = min(distance for distance, _ in kept)
         far = [distance > FAR_RATIO * closest for distance, _ in kept]
         order = sorted(range(len(kept)), key=lambda place: (far[place], weights[place]))
         for distance, candidate in kept:
             self.notes.append(
-                f"{candidate.precision}, {candidate.recipe.name if candidate.recipe else ''}: "
-                f"{candidate.ranges} ranges are the closest; outputs are off by {distance:.2g} of "
+                f"{_spoken(candidate)}: {candidate.ranges} ranges are the closest; outputs are off by {distance:.2g} of "
                 f"their spread on {len(self._inputs)} calibration pictures"
             )
         return [kept[place][1] for place in order]
@@ -110,6 +116,10 @@ class Screen:
         if found is None:
             raise RuntimeError(f"{RUNTIME} refuses a graph that was made for it")
         return found
+
+
+def _spoken(candidate: Candidate) -> str:
+    return f"{candidate.precision}, {candidate.recipe.name if candidate.recipe else ''}"
 
 
 def _errors(wanted: Tensor, found: Tensor) -> Tensor:

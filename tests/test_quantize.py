@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,6 +173,26 @@ def test_the_fastest_placement_is_tried_first(tmp_path: Path, calibration: Path)
     quantized(tiny_bundle(tmp_path), calibration, out, precisions=["int8-cpu"], stopwatch=stopwatch)
     with open_bundle(out) as bundle:
         assert bundle.read("variants/int8-cpu.onnx") == timed[1]
+
+
+def test_a_placement_that_the_runtime_refuses_is_named_and_not_tried_first(
+    tmp_path: Path, calibration: Path
+) -> None:
+    timed = []
+
+    def stopwatch(graphs: Sequence[bytes]) -> list[float]:
+        timed.extend(graphs)
+        return [math.inf, *(0.5 for _ in graphs[1:])]
+
+    out = tmp_path / "new.medge"
+    report = quantized(
+        tiny_bundle(tmp_path), calibration, out, precisions=["int8-cpu"], stopwatch=stopwatch
+    )
+    with open_bundle(out) as bundle:
+        assert bundle.read("variants/int8-cpu.onnx") == timed[1]
+    told = [note for note in report.notes if "refuses the graph" in note]
+    assert len(told) == 1
+    assert told[0].startswith("int8-cpu, ")
 
 
 def test_mixed_precision_is_searched_where_full_int8_loses_and_goes_on_when_run_again(
