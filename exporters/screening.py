@@ -94,8 +94,8 @@ class Screen:
         order = sorted(range(len(kept)), key=lambda place: (far[place], weights[place]))
         for distance, candidate in kept:
             self.notes.append(
-                f"{_spoken(candidate)}: {candidate.ranges} ranges are the closest; outputs are off by {distance:.2g} of "
-                f"their spread on {len(self._inputs)} calibration pictures"
+                f"{_spoken(candidate)}: {candidate.ranges} ranges are the closest; outputs are off "
+                f"by {distance:.2g} of their spread on {len(self._inputs)} calibration pictures"
             )
         return [kept[place][1] for place in order]
 
