@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
@@ -39,6 +40,18 @@ def test_a_percentile_that_the_calls_cannot_state_says_how_many_they_need() -> N
     rows = {row[0]: row for each in tables(document) for row in each.rows}
     assert rows["p99.9"][1] == "not stated"
     assert rows["p99.9"][2].startswith("needs 3,688, has ")
+
+
+def test_what_a_network_took_at_other_times_is_told_and_bounds_its_median() -> None:
+    known = dataclasses.replace(
+        taken(1, "infer", 17.0, 600), earlier_p50_ns=(12_000_000, 25_000_000)
+    )
+    document = report(subject(plain(known)))
+    said = [b.text for each in document.sections for b in each.blocks if isinstance(b, Paragraph)]
+    (told,) = (text for text in said if "at other times" in text or "earlier result" in text)
+    assert "the network alone was 12.0 ms to 25.0 ms in 2 earlier results" in told
+    rows = {row[0]: row for each in tables(document) for row in each.rows}
+    assert rows["p50"][2] == "12.0\N{EN DASH}25.0 ms"
 
 
 def test_what_is_absent_is_told_with_its_reason_and_what_was_not_asked_with_its_command() -> None:

@@ -45,6 +45,7 @@ def latency(subject: Subject) -> Section:
     if shown:
         tail = lead.measurement(TAIL)
         blocks.append(_percentiles([*shown, *([] if tail is None else [tail])]))
+        blocks += _at_other_times(shown)
         blocks += _over_time(shown[0], lead)
     return Section("latency", "Latency", tuple(blocks))
 
@@ -82,6 +83,19 @@ def _percentiles(shown: Sequence[Measurement]) -> Table:
         f"percentile | {titles}",
         rows,
     )
+
+
+def _at_other_times(shown: Sequence[Measurement]) -> Iterator[Block]:
+    """Tell what the same took in earlier results, over which the intervals of p50 reach."""
+    for taken in shown:
+        earlier_ns = taken.earlier_p50_ns
+        if earlier_ns:
+            low, high = milliseconds(min(earlier_ns)), milliseconds(max(earlier_ns))
+            yield Paragraph(
+                f"The median of {NAMES[taken.stage]} was {low} to {high} in "
+                f"{count(len(earlier_ns), 'earlier result')} of the same on this machine; its "
+                "interval reaches over them."
+            )
 
 
 def _percentile_cells(taken: Measurement, p: float) -> tuple[str, str]:
