@@ -37,7 +37,8 @@ class Memory(Struct, frozen=True, kw_only=True, tag="memory", forbid_unknown_fie
     its self-test, ``peak`` the highest since the process began. ``pss`` shares pages that several
     processes map, None where the kernel does not tell. ``growth_bytes`` is per 1,000 calls, with a
     95 % interval, over ``calls`` calls. ``device_bytes`` is what the process holds on an
-    accelerator.
+    accelerator, ``helpers_peak`` the highest of any one process that it started: one that compiled
+    and has ended, or one that runs the network in its place. 0: there was none, or nobody looked.
     """
 
     base_rss_bytes: Count
@@ -51,6 +52,7 @@ class Memory(Struct, frozen=True, kw_only=True, tag="memory", forbid_unknown_fie
     calls: Positive
     source: Text
     device_bytes: Count | Absent
+    helpers_peak_rss_bytes: Count = 0
 
 
 class Energy(Struct, frozen=True, kw_only=True, tag="energy", forbid_unknown_fields=True):

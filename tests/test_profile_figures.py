@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,6 +106,15 @@ def test_growth_is_told_for_1000_calls() -> None:
     assert (found.base_rss_bytes, found.loaded_rss_bytes, found.peak_rss_bytes) == (100, 300, 9000)
     assert found.base_pss_bytes is None
     assert found.calls == 250
+
+
+def test_the_highest_of_a_helper_is_that_of_loading_or_of_working() -> None:
+    calls = tuple(range(10, 260, 10))
+    for at_load, at_work in ((700, 0), (0, 800), (700, 800), (0, 0)):
+        grown = Grown(calls, (1000,) * 25, 9000, "/proc/self/smaps_rollup", at_work)
+        facts = msgspec.structs.replace(FACTS, helpers_peak_rss_bytes=at_load)
+        told = told_memory(facts, grown, Absent(reason="none"))
+        assert told.helpers_peak_rss_bytes == max(at_load, at_work)
 
 
 # Memory of a device

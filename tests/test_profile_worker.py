@@ -15,7 +15,13 @@ import pytest
 
 from medge.bench.profile.loaded import Load
 from medge.bench.profile.process import Reply, Request, Worker
-from medge.bench.profile.resident import peak_rss_bytes, resident, source
+from medge.bench.profile.resident import (
+    Helpers,
+    family,
+    peak_rss_bytes,
+    resident,
+    source,
+)
 from medge.engine.bundle import Bundle, find_bundle, open_bundle
 from medge.engine.sealed import Candidate
 from medge.errors import BackendError, BundleError, MedgeError
@@ -178,3 +184,42 @@ def test_memory_here_grows_by_what_is_written() -> None:
     grown_bytes, above_bytes = map(int, told.stdout.split())
     assert 45_000_000 < grown_bytes < 60_000_000
     assert above_bytes >= 0
+
+
+WATCHES_A_HELPER = """
+import subprocess, sys, time
+from medge.bench.profile.resident import Helpers, peak_rss_bytes
+own = bytearray(b"x" * 200_000_000)  # what a helper shared before it became another program
+with Helpers(0.01) as helpers:
+    assert helpers.peak_rss_bytes == 0
+    grows = "held = b'x' * 80_000_000; del held; print(flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-c", grows],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )
+    child.stdout.readline()
+    time.sleep(0.2)
+    child.communicate("over")  # it has ended before anybody asks
+print(helpers.peak_rss_bytes)
+"""
+
+
+def test_the_memory_of_a_process_that_has_ended_since_is_seen() -> None:
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", WATCHES_A_HELPER], capture_output=True, text=True, check=True
+    )
+    assert 80_000_000 < int(told.stdout) < 130_000_000
+
+
+def test_without_helpers_there_is_nothing_to_see() -> None:
+    with Helpers() as helpers:
+        pass
+    assert helpers.peak_rss_bytes == 0
+
+
+def test_a_family_is_a_process_and_what_it_started_and_they_started(tmp_path: Path) -> None:
+    for pid, name, parent in ((7, "a", 1), (8, "b ) 99", 7), (9, "c", 8), (10, "d", 1)):
+        (tmp_path / f"proc/{pid}").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/stat").write_text(f"{pid} ({name}) S {parent} 7 7 0\n")
+    assert family(7, tmp_path) == {7, 8, 9}
+    assert family(99, tmp_path) == {99}

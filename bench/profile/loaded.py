@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from medge.bench.entrants import Built, choice_of
-from medge.bench.profile.resident import resident
+from medge.bench.profile.resident import Helpers, resident
 from medge.engine.backends import Tensor, backend_class
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.cache import EngineCache
@@ -42,7 +42,8 @@ class LoadFacts(Struct, frozen=True, kw_only=True):
 
     ``shares`` is the part of the convolutions and matrix products by precision, ``elsewhere``
     counts operations that are not on the device that was asked for. ``device`` is what results
-    call it. Memory is in bytes, ``pss`` None where the kernel does not tell.
+    call it. Memory is in bytes, ``pss`` None where the kernel does not tell; ``helpers`` are
+    processes that loading started.
     """
 
     backend_version: str
@@ -58,6 +59,7 @@ class LoadFacts(Struct, frozen=True, kw_only=True):
     base_pss_bytes: Count | None
     loaded_rss_bytes: Count
     loaded_pss_bytes: Count | None
+    helpers_peak_rss_bytes: Count = 0
 
 
 @dataclass
@@ -131,9 +133,10 @@ def load(asked: Load) -> tuple[Loaded, LoadFacts]:
             f"{bundle.path.name}: is another bundle than when the profile began. Leave it as it "
             "is while it is measured, and begin again.",
         )
-    session, tested = open_proven(
-        bundle, choice_of(candidate), EngineCache() if asked.sealed else None
-    )
+    with Helpers() as helpers:
+        session, tested = open_proven(
+            bundle, choice_of(candidate), EngineCache() if asked.sealed else None
+        )
     loaded = resident()
     golden = bundle.golden()
     classifier = Classifier(bundle, session.choice, session, tested)
@@ -161,4 +164,5 @@ def load(asked: Load) -> tuple[Loaded, LoadFacts]:
         base_pss_bytes=base.pss_bytes,
         loaded_rss_bytes=loaded.rss_bytes,
         loaded_pss_bytes=loaded.pss_bytes,
+        helpers_peak_rss_bytes=helpers.peak_rss_bytes,
     )

@@ -12,11 +12,16 @@ from msgspec import Struct
 from medge.bench.profile.growth import MIN_POINTS, slope
 from medge.bench.profile.loaded import Loaded, LoadFacts
 from medge.bench.profile.process import Worker
-from medge.bench.profile.resident import peak_rss_bytes, resident, source
+from medge.bench.profile.resident import (
+    family,
+    helpers_peak_rss_bytes,
+    peak_rss_bytes,
+    resident,
+    source,
+)
 from medge.bench.profile.turns import WHOLE, call_of
 from medge.bench.sections import Absent, Memory
 from medge.engine.sealed import Candidate
-from medge.profiles.kernel_files import ROOT, entries, read_text
 from medge.profiles.nvml import PACKAGE, installed, pynvml
 from medge.profiles.terms import Count, Positive
 
@@ -32,12 +37,13 @@ class Grow(Struct, frozen=True):
 
 
 class Grown(Struct, frozen=True):
-    """Calls so far and bytes in memory then, point by point; and the highest of the process."""
+    """Calls so far and bytes in memory then, point by point; the highest of it and its helpers."""
 
     calls: tuple[Positive, ...]
     rss_bytes: tuple[Count, ...]
     peak_rss_bytes: Count
     source: str
+    helpers_peak_rss_bytes: Count = 0
 
 
 def grow(loaded: Loaded, asked: Grow) -> Grown:
@@ -55,7 +61,9 @@ def grow(loaded: Loaded, asked: Grow) -> Grown:
                 break
         calls.append(done)
         rss_bytes.append(resident().rss_bytes)
-    return Grown(tuple(calls), tuple(rss_bytes), peak_rss_bytes(), source())
+    return Grown(
+        tuple(calls), tuple(rss_bytes), peak_rss_bytes(), source(), helpers_peak_rss_bytes()
+    )
 
 
 def memory(worker: Worker, candidate: Candidate, for_ns: int) -> Memory:
@@ -86,6 +94,7 @@ def told(facts: LoadFacts, grown: Grown, device: int | Absent) -> Memory:
         calls=grown.calls[-1],
         source=grown.source,
         device_bytes=device,
+        helpers_peak_rss_bytes=max(facts.helpers_peak_rss_bytes, grown.helpers_peak_rss_bytes),
     )
 
 
@@ -111,7 +120,7 @@ def device_bytes(
     except nvml.NVMLError as error:
         return Absent(reason=f"NVML did not start (error {error.value}); `medge doctor` says more")
     try:
-        return _held(nvml, _family(pid))
+        return _held(nvml, family(pid))
     except nvml.NVMLError as error:
         return Absent(reason=f"NVML does not tell the memory of processes (error {error.value})")
     finally:
@@ -119,22 +128,7 @@ def device_bytes(
             nvml.nvmlShutdown()
 
 
-def _family(pid: int) -> set[int]:
-    """Return a process and all that it started and that live; of one that has ended its number."""
-    parents: dict[int, int] = {}
-    for file in entries(ROOT / "proc", "[0-9]*/stat"):
-        # "PID (NAME) STATE PARENT ...", and a name may hold brackets and blanks.
-        after_name = read_text(file).rpartition(")")[2].split()
-        if len(after_name) > 1:
-            parents[int(file.parent.name)] = int(after_name[1])
-    family, found = {pid}, 0
-    while len(family) > found:
-        found = len(family)
-        family |= {child for child, parent in parents.items() if parent in family}
-    return family
-
-
-def _held(nvml: Any, pids: set[int]) -> int | Absent:
+def _held(nvml: Any, pids: frozenset[int]) -> int | Absent:
     """Add up what processes hold on each GPU; inside a container their numbers may be others."""
     found = [
         process.usedGpuMemory

@@ -1,16 +1,20 @@
-"""Resident memory of this process, as the kernel counts it page by page."""
+"""Resident memory of this process, as the kernel counts it page by page, and of its helpers."""
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from medge.errors import BackendError
-from medge.profiles.kernel_files import ROOT, read_text
+from medge.profiles.kernel_files import ROOT, entries, read_text
 
 ROLLUP = "/proc/self/smaps_rollup"
 STATUS = "/proc/self/status"
+WATCH_S = 0.05
 
 
 class Resident(NamedTuple):
@@ -47,6 +51,69 @@ def peak_rss_bytes(root: Path = ROOT) -> int:
         Rule ``memory-unknown``.
     """
     return _of_status(root, "VmHWM")
+
+
+def family(pid: int, root: Path = ROOT) -> frozenset[int]:
+    """Return a process and all that it started and that live; of one that has ended its number."""
+    parents: dict[int, int] = {}
+    for file in entries(root / "proc", "[0-9]*/stat"):
+        # "PID (NAME) STATE PARENT ...", and a name may hold brackets and blanks.
+        after_name = read_text(file).rpartition(")")[2].split()
+        if len(after_name) > 1:
+            parents[int(file.parent.name)] = int(after_name[1])
+    found, size = {pid}, 0
+    while len(found) > size:
+        size = len(found)
+        found |= {child for child, parent in parents.items() if parent in found}
+    return frozenset(found)
+
+
+def helpers_peak_rss_bytes(root: Path = ROOT) -> int:
+    """Return the most that any one process had in memory that this one started and that lives.
+
+    0 where there is none. The kernel's sum for children that have ended (getrusage) is of no use:
+    it counts what they shared with this process before they became another program.
+    """
+    own = os.getpid()
+    statuses = (root / f"proc/{pid}/status" for pid in family(own, root) if pid != own)
+    return max((_field(read_text(file), "VmHWM") or 0 for file in statuses), default=0)
+
+
+class Helpers:
+    """Watches the processes that are started meanwhile, such as a compiler that soon ends.
+
+    Attributes
+    ----------
+    peak_rss_bytes
+        The most that any one of them had in memory, so far.
+    """
+
+    def __init__(self, period_s: float = WATCH_S) -> None:
+        self.peak_rss_bytes = 0
+        self._period_s = period_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Helpers:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._period_s):
+            self._look()
+
+    def _look(self) -> None:
+        self.peak_rss_bytes = max(self.peak_rss_bytes, helpers_peak_rss_bytes())
 
 
 def source(root: Path = ROOT) -> str:

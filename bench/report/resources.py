@@ -108,6 +108,14 @@ def memory(subject: Subject) -> Section:
                 marked=next((i for i, (e, _) in enumerate(found) if e is subject.lead), None),
             )
         )
+    blocks += [
+        Paragraph(
+            f"{entry.name}: a process that it started, to compile or to run the network, took up "
+            f"to {size(one.helpers_peak_rss_bytes)} more."
+        )
+        for entry, one in found
+        if isinstance(one, Memory) and one.helpers_peak_rss_bytes
+    ]
     blocks += _on_accelerator(found)
     for entry, one in found:
         if isinstance(one, Absent):

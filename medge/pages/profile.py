@@ -143,6 +143,9 @@ def memory(result: Result) -> Iterator[Row]:
         yield ("memory", "before the network", bytes_text(base))
         yield ("memory", "loaded", f"{bytes_text(loaded)}, {bytes_text(loaded - base)} more")
         yield ("memory", "highest", bytes_text(found.peak_rss_bytes))
+        if found.helpers_peak_rss_bytes:
+            value = f"{bytes_text(found.helpers_peak_rss_bytes)} more, at most"
+            yield ("memory", "a helper of it", f"{value}: it compiles, or runs the network")
         low, high = found.growth_low_bytes, found.growth_high_bytes
         grows = "grows" if low > LEAST_GROWTH_BYTES else "no growth shown"
         if found.calls < LEAST_CALLS:

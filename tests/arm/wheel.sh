@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.."
 python=$1 machine=$2
 export CXX_ARM=${CXX_ARM:-aarch64-linux-gnu-g++} MEDGE_ARM_ROOT=$machine/root
 export PIP_CONSTRAINT=${PIP_CONSTRAINT:-$PWD/constraints.txt} PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PIP_BUILD_CONSTRAINT  # the Makefile's; pip refuses it where builds are not isolated
 site=$(echo "$machine"/venv/lib/python3.*/site-packages)
 there=${site%/site-packages} there=${there##*/python}
 
