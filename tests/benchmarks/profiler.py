@@ -2,7 +2,7 @@
 
 Run: ``python tests/benchmarks/profiler.py coverage|same|planted|effect|all [--bundle B]``. Each
 part prints what it found beside what it must be. On two cores: coverage 7 minutes, same 5, planted
-35, effect 3. ``--few`` makes a tenth of it, to see that all goes well.
+25, effect 3. ``--few`` makes a tenth of it, to see that all goes well.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def same(bundle: Bundle, few: bool) -> None:
 def planted(bundle: Bundle, few: bool) -> None:
     """Plant work of 5 % of a call, and a graph that flips 2 %: are they found, and how soon?"""
     count = 2 if few else 20
-    slow_downs(bundle, count, 2.0 if few else 80.0)
+    slow_downs(bundle, count, 2.0 if few else 60.0)
     flips(bundle, count, 300 if few else FRAMES)
 
 
