@@ -75,8 +75,14 @@ def helpers_peak_rss_bytes(root: Path = ROOT) -> int:
     it counts what they shared with this process before they became another program.
     """
     own = os.getpid()
-    statuses = (root / f"proc/{pid}/status" for pid in family(own, root) if pid != own)
-    return max((_field(read_text(file), "VmHWM") or 0 for file in statuses), default=0)
+    command = read_text(root / f"proc/{own}/cmdline")
+    found = 0
+    for pid in family(own, root) - {own}:
+        folder = root / f"proc/{pid}"
+        # The command is asked first: until a new process has its own it has this one's memory too.
+        if read_text(folder / "cmdline") != command:
+            found = max(found, _field(read_text(folder / "status"), "VmHWM") or 0)
+    return found
 
 
 class Helpers:
