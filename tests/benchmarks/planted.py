@@ -91,7 +91,7 @@ def flipping(bundle: Bundle, folder: Path, ratio: float) -> bytes:
     if needed >= len(below):
         raise SystemExit("too few of these pictures can be flipped; take another bundle")
     shift = np.zeros(len(output.classes), np.float32)
-    shift[favoured] = (below[needed - 1] + below[needed]) / 2
+    shift[favoured] = output.temperature * (below[needed - 1] + below[needed]) / 2
     return _shifted(bundle.read("model.onnx"), output.name, shift)
 
 

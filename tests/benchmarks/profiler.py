@@ -1,8 +1,9 @@
 """Whether `medge profile` and `medge compare` keep their word on this machine, as it is now.
 
-Run: ``python tests/benchmarks/profiler.py coverage|same|planted|effect|all [--bundle B]``. Each
-part prints what it found beside what it must be. On two cores: coverage 7 minutes, same 5, planted
-25, effect 3. ``--few`` makes a tenth of it, to see that all goes well.
+Run: ``python tests/benchmarks/profiler.py coverage|same|slow-downs|flips|effect|all
+[--bundle B]``. Each part prints what it found beside what it must be. On two cores: coverage 6
+minutes, same 5, slow-downs 22, flips 2, effect 3. ``--few`` makes a tenth of it, to see that all
+goes well.
 """
 
 from __future__ import annotations
@@ -140,18 +141,12 @@ def same(bundle: Bundle, few: bool) -> None:
         verdict(f"resampled series, {how}, that cannot be told", good, "at least 95", good >= 95)
 
 
-def planted(bundle: Bundle, few: bool) -> None:
-    """Plant work of 5 % of a call, and a graph that flips 2 %: are they found, and how soon?"""
-    count = 2 if few else 20
-    slow_downs(bundle, count, 2.0 if few else 60.0)
-    flips(bundle, count, 300 if few else FRAMES)
-
-
-def slow_downs(bundle: Bundle, count: int, seconds: float) -> None:
-    """Compare a network with itself and a busy wait of 5 % of its call.
+def slow_downs(bundle: Bundle, few: bool) -> None:
+    """Compare a network with itself and a busy wait of 5 % of its call: is it found, how soon?
 
     Both in the same rounds, and each alone; these take turns as the stages of a profile do.
     """
+    count, seconds = (2, 2.0) if few else (20, 60.0)
     candidate = _fp32()
     found, longest_s = {"same rounds": 0, "other rounds": 0}, 0.0
     for seed in range(count):
@@ -198,8 +193,9 @@ def _in_turns(
     }
 
 
-def flips(bundle: Bundle, count: int, frames: int) -> None:
+def flips(bundle: Bundle, few: bool) -> None:
     """Judge a graph whose decisions flip on 2 % of all pictures, on other pictures each time."""
+    count, frames = (2, 300) if few else (20, FRAMES)
     choice = choose(bundle, "onnxruntime", precision="fp32")
     with TemporaryDirectory(prefix="medge-planted-") as folder:
         model = flipping(bundle, pictures(Path(folder) / "to-plant", 0, 10 * frames), FLIP_RATIO)
@@ -268,7 +264,8 @@ def _found(what: str, found: int, count: int, longest_s: float) -> None:
 PARTS: dict[str, Callable[[Bundle, bool], None]] = {
     "coverage": coverage,
     "same": same,
-    "planted": planted,
+    "slow-downs": slow_downs,
+    "flips": flips,
     "effect": effect,
 }
 
