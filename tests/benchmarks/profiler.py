@@ -115,12 +115,17 @@ def same(bundle: Bundle, few: bool) -> None:
     together: list[tuple[Measurement, Measurement]] = []
     apart: list[tuple[Measurement, Measurement]] = []
     before: Result | None = None
-    for seed in range(count):
-        one, other = profiled(bundle, seconds, seed, twice=True)
-        together.append((stage(one, "infer"), stage(other, "infer")))
-        if before is not None:  # a profile and the one before it: other rounds, other processes
-            apart.append((stage(before, "infer"), stage(one, "infer")))
-        before = one
+    with TemporaryDirectory(prefix="medge-store-") as folder:
+        path = Path(folder) / "results.sqlite"
+        for seed in range(count):
+            found = profiled(bundle, seconds, seed, twice=True)
+            with Store.open(path) as store:  # as `medge profile` keeps them
+                one, other = (beside_earlier(result, store) for result in found)
+                store.add(one)
+            together.append((stage(one, "infer"), stage(other, "infer")))
+            if before is not None:  # a profile and the one before it: other rounds and processes
+                apart.append((stage(before, "infer"), stage(one, "infer")))
+            before = one
     for pairs, paired, how in ((together, True, "same rounds"), (apart, False, "other rounds")):
         told = 0
         for a, b in pairs:
