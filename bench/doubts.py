@@ -69,7 +69,7 @@ def sessions_doubt(measurement: Measurement) -> Iterator[Doubt]:
     if apart_ratio > MAX_DRIFT_RATIO:
         text = (
             "this machine was faster or slower at other times, by the medians of earlier results; "
-            "intervals of p50 reach over them. Close other programs, or compare interleaved"
+            "intervals of p50 count them in. Close other programs, or compare interleaved"
         )
         yield Doubt("sessions", apart_ratio, MAX_DRIFT_RATIO, text)
 

@@ -9,7 +9,13 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 from medge.engine.backends.trt.library import Flavour, package_version, require_package
-from medge.engine.backends.trt.plan import RTX_COMPUTE_CAPABILITIES, Plan, PlanRequest, build_plan
+from medge.engine.backends.trt.plan import (
+    RTX_COMPUTE_CAPABILITIES,
+    Batches,
+    Plan,
+    PlanRequest,
+    build_plan,
+)
 from medge.engine.backends.trt.words import REASONS, PlanRefusedError
 from medge.engine.session import ports
 from medge.errors import BackendError, BundleError, UsageError
@@ -18,6 +24,8 @@ from medge.profiles.support import host_of
 from medge.profiles.toolchain import ladder
 
 if TYPE_CHECKING:
+    import onnx
+
     from medge.engine.bundle import Bundle
     from medge.engine.manifest import Variant
     from medge.profiles.target import Target
@@ -56,6 +64,8 @@ class AheadOfTime:
 
     Attributes
     ----------
+    batch
+        Pictures in each call: the plans take so many and no other number.
     notes
         What the tables say of the GPU, where that is less than full support.
     plans
@@ -67,6 +77,7 @@ class AheadOfTime:
     target: str
     gpu: str
     compute_capability: str
+    batch: int
     package: str
     version: str
     notes: tuple[str, ...]
@@ -109,6 +120,8 @@ def compile_ahead(
     target: Target,
     told: Callable[[str], None] = lambda _: None,
     build: Callable[[bytes, PlanRequest], Plan] = build_plan,
+    *,
+    batch: int = 1,
 ) -> AheadOfTime:
     """Build every variant of a bundle with TensorRT-RTX for a GPU of the catalog.
 
@@ -118,6 +131,8 @@ def compile_ahead(
     ----------
     told
         Told the name of each step when it begins.
+    batch
+        Pictures in each call. A graph that was exported for another number is refused.
 
     Raises
     ------
@@ -145,7 +160,7 @@ def compile_ahead(
     plans: dict[str, Plan] = {}
     for variant in bundle.manifest.variants:
         told(f"build {variant.name}")
-        made = _built(bundle, variant, capability, build)
+        made = _built(bundle, variant, capability, batch, build)
         rows.append(_row(bundle, variant, made))
         if isinstance(made, Plan):
             plans[variant.name] = made
@@ -155,6 +170,7 @@ def compile_ahead(
         target=target.id,
         gpu=target.name,
         compute_capability=capability,
+        batch=batch,
         package=BACKEND,
         version=package_version(BACKEND) or "",
         notes=tuple(_notes(target)),
@@ -185,6 +201,7 @@ def _built(
     bundle: Bundle,
     variant: Variant,
     capability: str,
+    batch: int,
     build: Callable[[bytes, PlanRequest], Plan],
 ) -> Plan | PlanRow:
     """Return a plan, or the row that says who refused the graph: medge's rules come first."""
@@ -194,14 +211,23 @@ def _built(
 
     graph = bundle.read(variant.file)
     sha256 = bundle.manifest.files[variant.file].sha256
-    found = breaches(onnx.load_from_string(graph), releases()[RTX])
+    model = onnx.load_from_string(graph)
+    only = _only_batch(model)
+    if only not in (None, batch):
+        reason = f"the graph takes calls of {only} and no others, asked for are {batch}"
+        return PlanRow(variant.name, sha256, "refused", "medge", reason=reason)
+    found = breaches(model, releases()[RTX])
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         reason = plain(found[0].found) + more
         return PlanRow(variant.name, sha256, "refused", "medge", found[0].operator, reason)
     inputs, outputs = ports(bundle.manifest)
     request = PlanRequest(
-        flavour=BACKEND, inputs=inputs, outputs=outputs, compute_capabilities=(capability,)
+        flavour=BACKEND,
+        inputs=inputs,
+        outputs=outputs,
+        batches=Batches(batch, batch, batch),
+        compute_capabilities=(capability,),
     )
     try:
         return build(graph, request)
@@ -209,6 +235,12 @@ def _built(
         return PlanRow(
             variant.name, sha256, "refused", BACKEND, error.operator, REASONS[error.reason]
         )
+
+
+def _only_batch(model: onnx.ModelProto) -> int | None:
+    """Return how many pictures a graph was exported for, None where that was left free."""
+    side = model.graph.input[0].type.tensor_type.shape.dim[0]
+    return side.dim_value if side.HasField("dim_value") else None
 
 
 def _row(bundle: Bundle, variant: Variant, made: Plan | PlanRow) -> PlanRow:

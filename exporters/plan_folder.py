@@ -22,8 +22,9 @@ SUFFIX = ".plan"
 def write_plans(found: AheadOfTime, folder: Path) -> Path:
     """Write ``NAME-TARGET/VARIANT.plan`` and ``plans.json`` into a folder; return the new one.
 
-    It appears whole or not at all. One that is there already is replaced, if it holds such a list
-    and nothing but plans.
+    Plans for more than one picture in a call get ``-batchN`` behind the target. The folder appears
+    whole or not at all. One that is there already is replaced, if it holds such a list and nothing
+    but plans.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def write_plans(found: AheadOfTime, folder: Path) -> Path:
         Rule ``exists``: something else has that name. Rule ``plan-output``: it cannot be written.
     """
     check_folder(folder)
-    path = folder / f"{found.bundle}-{found.target}"
+    path = folder / f"{found.bundle}-{found.target}{batch_name(found.batch)}"
     _check_place(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -70,6 +71,11 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def batch_name(batch: int) -> str:
+    """Return what the name of something that is built for N pictures in a call ends in."""
+    return "" if batch == 1 else f"-batch{batch}"
+
+
 def plans_object(found: AheadOfTime) -> dict[str, Any]:
     """Return everything but the plans themselves in plain JSON types."""
     rows = msgspec.to_builtins(found.rows)
@@ -83,6 +89,7 @@ def plans_object(found: AheadOfTime) -> dict[str, Any]:
         "target": found.target,
         "gpu": found.gpu,
         "compute_capability": found.compute_capability,
+        "batch": found.batch,
         "package": found.package,
         "version": found.version,
         "run_on_a_gpu": False,

@@ -17,7 +17,7 @@ from command_line import Typed
 from narrow_graphs import fp16_graph, int8_graph, narrow_bundle, weights_of
 from onnx import helper, numpy_helper
 
-from medge.engine.backends.trt.plan import Plan, PlanRequest
+from medge.engine.backends.trt.plan import Batches, Plan, PlanRequest
 from medge.engine.bundle import Bundle, open_bundle
 from medge.errors import BackendError, StorageError, UsageError
 from medge.exporters.ahead_of_time import AheadOfTime, check_built, compile_ahead, route_of
@@ -259,11 +259,54 @@ def test_the_verb_shows_what_was_built_and_that_no_gpu_has_run_it(
     lines = said.out.splitlines()
     assert lines[0].split() == ["variant", "plan", "size", "s", "sha256", "or", "reason"]
     assert "by tensorrt-rtx" in said.out
-    assert "(sm_75); built, not run on any GPU" in said.err
+    assert "(sm_75), batch 1\nbuilt, not run on any GPU\n" in said.err
     assert f"{tmp_path / 'tiny-nvidia-tesla-t4'} holds the plans" in said.err
     told = json.loads(typed("compile", half.path, "--target", TURING.id, "--json").out)
     assert told["schema"] == "medge.plans/1"
     assert [row["outcome"] for row in told["plans"]] == ["refused", "built"]
+
+
+@NEEDS_RTX
+def test_plans_for_more_pictures_in_a_call_stand_in_a_folder_of_their_own(
+    half: Bundle, found: AheadOfTime, tmp_path: Path, typed: Typed
+) -> None:
+    said = typed("compile", half.path, "--target", AMPERE.id, "--batch", "8", "-o", tmp_path)
+    assert said.code == 0, said.err
+    assert "(sm_86), batch 8\n" in said.err
+    path = tmp_path / "tiny-nvidia-rtx-a400-batch8"
+    listed = json.loads((path / "plans.json").read_bytes())
+    assert listed["batch"] == 8
+    before = {row.sha256 for row in found.rows}
+    assert not before & {row["sha256"] for row in listed["plans"]}
+    assert write_plans(found, tmp_path).name == "tiny-nvidia-rtx-a400"
+    assert path.is_dir()
+
+
+def test_a_plan_is_asked_for_as_many_pictures_as_a_call_holds(half: Bundle) -> None:
+    asked: list[PlanRequest] = []
+
+    def build(_model: bytes, request: PlanRequest) -> Plan:
+        asked.append(request)
+        return Plan(plan=b"", layers=None, compute=(), batch=8, seconds=0.1, package="", version="")
+
+    compile_ahead(half, AMPERE, build=build, batch=8)
+    assert {each.batches for each in asked} == {Batches(8, 8, 8)}
+
+
+@NEEDS_RTX
+def test_a_graph_for_one_picture_is_refused_where_a_call_shall_hold_more(
+    half: Bundle, tmp_path: Path
+) -> None:
+    model = onnx.load_from_string(fp16_graph())
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    path = narrow_bundle(tmp_path, "fp16", bytes(model.SerializeToString()))
+    with open_bundle(path) as bundle:
+        found = compile_ahead(bundle, AMPERE, batch=8)
+        single = compile_ahead(bundle, AMPERE)
+    assert outcomes(found) == {"fp32": ("built", ""), "fp16": ("refused", "medge")}
+    assert found.rows[1].reason == "the graph takes calls of 1 and no others, asked for are 8"
+    assert outcomes(single) == {"fp32": ("built", ""), "fp16": ("built", "")}
 
 
 @NEEDS_RTX
@@ -289,6 +332,14 @@ def test_a_jetson_gets_a_build_bundle(half: Bundle, tmp_path: Path, typed: Typed
     told = json.loads(again.out)
     assert (told["path"], told["run_on_a_gpu"]) == (str(archive), False)
     assert [graph["variant"] for graph in told["build"]["graphs"]] == ["fp32", "fp16"]
+    many = typed(
+        *("compile", half.path, "--target", "nvidia-jetson-xavier-nx"),
+        *("--batch", "4", "-o", out, "--json"),
+    )
+    told = json.loads(many.out)
+    assert told["path"].endswith("tiny-nvidia-jetson-xavier-nx-batch4.build.tar")
+    assert told["build"]["batch"] == 4
+    assert archive.exists()
 
 
 @pytest.mark.parametrize(
@@ -300,6 +351,8 @@ def test_a_jetson_gets_a_build_bundle(half: Bundle, tmp_path: Path, typed: Typed
         ("--target", "nvidia-tesla-t4", "--time-budget", "5"),
         ("--target", "nvidia-tesla-t5"),
         ("--target", "nvidia-tesla-t4", "-o", "nowhere"),
+        ("--target", "nvidia-tesla-t4", "--batch", "0"),
+        ("--batch", "1"),
         ("-o", "."),
     ],
 )

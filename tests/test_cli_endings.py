@@ -78,7 +78,7 @@ def test_a_signal_ends_the_run_with_its_code_and_leaves_no_half_file(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         # Where a shell started the tests in the background, Ctrl-C is ignored by all below it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread yet
     ) as running:
         deadline = time.monotonic() + 30
         while not any(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*.part")):

@@ -127,9 +127,14 @@ def test_what_the_same_took_at_other_times_stands_beside_it_and_in_the_interval(
     known = msgspec.structs.replace(known, measurements=(whole, network))
     told = rows(page.stages, known)
     assert told["at other times"] == (
-        "file-to-decision: p50 390 to 710 ms in 2 earlier results; intervals reach over them"
+        "file-to-decision: p50 390 to 710 ms in 2 earlier results, which its interval counts in"
     )
     assert told["file-to-decision"].startswith("500 (390-710)")
+    whole = dataclasses.replace(whole, earlier_p50_ns=(390_000_000,))
+    known = msgspec.structs.replace(known, measurements=(whole, network))
+    assert rows(page.stages, known)["at other times"] == (
+        "file-to-decision: p50 390 ms in 1 earlier result, which its interval counts in"
+    )
     assert "at other times" not in rows(page.stages, found())
 
 

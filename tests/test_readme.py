@@ -89,7 +89,7 @@ def test_the_export_of_readme_runs_from_the_printed_specification(place: Path) -
 
 def test_the_python_of_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
-    exec(compile(block, "README.md", "exec"), {"frame": made.speckle((480, 640))})  # noqa: S102
+    exec(compile(block, "README.md", "exec"), {"frame": made.speckle((480, 640))})  # noqa: S102 - it is what README shows
     assert capsys.readouterr().out
 
 

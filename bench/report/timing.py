@@ -86,15 +86,16 @@ def _percentiles(shown: Sequence[Measurement]) -> Table:
 
 
 def _at_other_times(shown: Sequence[Measurement]) -> Iterator[Block]:
-    """Tell what the same took in earlier results, over which the intervals of p50 reach."""
+    """Tell what the same took in earlier results, which the intervals of p50 count in."""
     for taken in shown:
         earlier_ns = taken.earlier_p50_ns
         if earlier_ns:
             low, high = milliseconds(min(earlier_ns)), milliseconds(max(earlier_ns))
+            medians = low if len(earlier_ns) == 1 else f"{low} to {high}"
             yield Paragraph(
-                f"The median of {NAMES[taken.stage]} was {low} to {high} in "
-                f"{count(len(earlier_ns), 'earlier result')} of the same on this machine; its "
-                "interval reaches over them."
+                f"The median of {NAMES[taken.stage]} was {medians} in "
+                f"{count(len(earlier_ns), 'earlier result')} of the same on this machine, which "
+                "its interval counts in."
             )
 
 

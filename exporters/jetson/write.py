@@ -32,6 +32,7 @@ from medge.exporters.graph import opset_of
 from medge.exporters.jetson.graphs import Converted, compute_names, converted, wide_names
 from medge.exporters.jetson.jetpack import JetPack, jetpack_of
 from medge.exporters.jetson.told import notes
+from medge.exporters.plan_folder import batch_name
 
 if TYPE_CHECKING:
     from medge.engine.backends import Port
@@ -113,7 +114,7 @@ def write_build_bundle(
     }
     build = msgspec.structs.replace(build, files=entries)
     files[BUILD] = encode_build(build)
-    name = f"{bundle.manifest.name}-{target.id}"
+    name = f"{bundle.manifest.name}-{target.id}{batch_name(batch)}"
     path = folder / f"{name}{SUFFIX}"
     _write(path, _archive(name, files))
     return BuildBundle(path, keep_build(files), build)

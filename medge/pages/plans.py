@@ -26,7 +26,8 @@ def plans_rows(found: AheadOfTime) -> Iterator[tuple[str, ...]]:
 def plans_notes(found: AheadOfTime) -> Iterator[str]:
     """Yield what a person has to know of all rows together."""
     sm = f"sm_{found.compute_capability.replace('.', '')}"
-    yield f"{found.package} {found.version} for {found.gpu} ({sm}); built, not run on any GPU"
+    yield f"{found.package} {found.version} for {found.gpu} ({sm}), batch {found.batch}"
+    yield "built, not run on any GPU"
     yield from found.notes
 
 

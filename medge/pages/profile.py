@@ -319,17 +319,20 @@ def _rate(per_s: float) -> str:
 
 
 def _earlier(result: Result) -> Iterator[Row]:
-    """Yield what the same took at other times, over which the intervals of p50 reach."""
+    """Yield what the same took at other times, which the intervals of p50 count in."""
     for name in (WHOLE, "infer"):
         taken = _stage(result, name)
         if taken is not None and taken.earlier_p50_ns:
-            low, high = min(taken.earlier_p50_ns), max(taken.earlier_p50_ns)
-            some = len(taken.earlier_p50_ns)
-            times = "1 earlier result" if some == 1 else f"{some} earlier results"
-            value = (
-                f"{name}: p50 {_ms(low)} to {_ms(high)} ms in {times}; intervals reach over them"
-            )
+            value = f"{name}: p50 {_in_earlier(taken.earlier_p50_ns)}, which its interval counts in"
             yield ("stages", "at other times", value)
+
+
+def _in_earlier(medians_ns: Sequence[float]) -> str:
+    """Return in words between what the medians of earlier results lie."""
+    if len(medians_ns) == 1:
+        return f"{_ms(medians_ns[0])} ms in 1 earlier result"
+    low, high = min(medians_ns), max(medians_ns)
+    return f"{_ms(low)} to {_ms(high)} ms in {len(medians_ns)} earlier results"
 
 
 def _sample(whole: Measurement) -> str:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from medge.errors import BackendError, UsageError
-from medge.verbs.options import EXISTING, output_options
+from medge.verbs.options import EXISTING, MOST_BATCH, output_options
 
 if TYPE_CHECKING:
     from medge.bench.matrix.cells import Asked, Plan
     from medge.engine.bundle import Bundle
 
-MOST_BATCH, MOST_STREAMS = 4096, 1024
+MOST_STREAMS = 1024
 
 
 @click.command(short_help="Measure many ways to run bundles, in one table.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medge.verbs.options import EXISTING, format_options
+from medge.verbs.options import EXISTING, MOST_BATCH, format_options
 
 if TYPE_CHECKING:
     from medge.bench.choose import Judge
@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     help="Seconds that one contest may last.",
 )
 @click.option("--target", metavar="ID", help="Instead: build for a device of `medge targets`.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, MOST_BATCH),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="With --target: pictures in each call.",
+)
 @click.option("-o", "--out", type=EXISTING, metavar="DIR", help="With --target: put it there.")
 @format_options
 @click.pass_context
@@ -48,6 +56,7 @@ def command(
     goal: str,
     budget_s: float,
     target: str | None,
+    batch: int,
     out: Path | None,
     form: str,
     as_json: bool,
@@ -63,8 +72,13 @@ def command(
     form = "json" if as_json else form
     if target is not None:
         _only_built(context)
-        _build_for(target, bundle, out, form)
+        _build_for(target, bundle, batch, out, form)
         return
+    if context.get_parameter_source("batch") is not click.core.ParameterSource.DEFAULT:
+        raise click.UsageError(
+            "--batch needs --target: for this machine --latency takes single pictures, and "
+            "--throughput chooses how many."
+        )
     if out is not None:
         raise click.UsageError("-o needs --target: what is built for this machine stays here.")
     from medge.bench.choose import CompileRequest, choose_fastest
@@ -98,7 +112,7 @@ def _only_built(context: click.Context) -> None:
             )
 
 
-def _build_for(target_id: str, bundle: str | None, out: Path | None, form: str) -> None:
+def _build_for(target_id: str, bundle: str | None, batch: int, out: Path | None, form: str) -> None:
     from medge.engine.bundle import find_bundle, open_bundle
     from medge.exporters.ahead_of_time import route_of
     from medge.profiles.target import find_target
@@ -107,12 +121,12 @@ def _build_for(target_id: str, bundle: str | None, out: Path | None, form: str) 
     route = route_of(target)
     with open_bundle(find_bundle(bundle)) as opened:
         if route == "plans":
-            _plans(opened, target, out, form)
+            _plans(opened, target, batch, out, form)
         else:
-            _build_bundle(opened, target, out or Path(), form)
+            _build_bundle(opened, target, batch, out or Path(), form)
 
 
-def _plans(bundle: Bundle, target: Target, out: Path | None, form: str) -> None:
+def _plans(bundle: Bundle, target: Target, batch: int, out: Path | None, form: str) -> None:
     """Build plans, tell what came of it, and write them where that was asked for."""
     from medge.exporters.ahead_of_time import check_built, compile_ahead
     from medge.exporters.plan_folder import check_folder, plans_object, write_plans
@@ -121,7 +135,7 @@ def _plans(bundle: Bundle, target: Target, out: Path | None, form: str) -> None:
 
     if out is not None:
         check_folder(out)
-    found = compile_ahead(bundle, target, _told)
+    found = compile_ahead(bundle, target, _told, batch=batch)
     notes = list(plans_notes(found))
     if out is not None and found.plans:
         notes.append(f"{write_plans(found, out)} holds the plans")
@@ -131,13 +145,13 @@ def _plans(bundle: Bundle, target: Target, out: Path | None, form: str) -> None:
     check_built(found)
 
 
-def _build_bundle(bundle: Bundle, target: Target, folder: Path, form: str) -> None:
+def _build_bundle(bundle: Bundle, target: Target, batch: int, folder: Path, form: str) -> None:
     """Write what a Jetson builds its engines from."""
     from medge.exporters.jetson.write import write_build_bundle
     from medge.output import write_page
     from medge.pages.build_bundle import COLUMNS, build_object, build_rows
 
-    made = write_build_bundle(bundle, target, folder)
+    made = write_build_bundle(bundle, target, folder, batch=batch)
     write_page(form, build_object(made), build_rows(made), columns=COLUMNS)
 
 

@@ -13,6 +13,8 @@ from medge.console import FORMATS
 
 EXISTING = click.Path(path_type=Path)  # its reader says better what is wrong with it
 
+MOST_BATCH = 4096
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|)", re.ASCII)

@@ -109,7 +109,7 @@ class Lanes:
             mapped = mmap.mmap(self.memory, layout.size_bytes * count)
             for index in range(count):
                 self.lanes.append(Lane(mapped, index * layout.size_bytes, layout, most))
-        except BaseException:
+        except BaseException:  # Ctrl-C must not leave the memory behind either
             self.close()
             raise
 
