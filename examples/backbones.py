@@ -5,6 +5,7 @@ Run: ``python examples/backbones.py`` writes all of them; it takes a minute and 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import gzip
 from dataclasses import dataclass
@@ -107,17 +108,18 @@ BACKBONES = {
 
 
 def main() -> None:
-    """Write a table of layers for each network, and the list of all."""
+    """Write a table of layers for each network, and then the list of all."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    rows = []
+    for name, backbone in BACKBONES.items():
+        layers = backbone.layers()
+        # No time stamp: equal layers have equal bytes under one version of zlib.
+        raw = gzip.compress(encode_layers(layers), mtime=0)
+        (FOLDER / f"{name}.json.gz").write_bytes(raw)
+        rows.append(_row(name, backbone, layers))
+        print(f"{name}: {len(layers.layers)} layers, {len(raw)} bytes", flush=True)
     with (FOLDER / "networks.csv").open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        for name, backbone in BACKBONES.items():
-            layers = backbone.layers()
-            # No time stamp: equal layers have equal bytes under one version of zlib.
-            raw = gzip.compress(encode_layers(layers), mtime=0)
-            (FOLDER / f"{name}.json.gz").write_bytes(raw)
-            rows.writerow(_row(name, backbone, layers))
-            print(f"{name}: {len(layers.layers)} layers, {len(raw)} bytes", flush=True)
+        csv.writer(stream, lineterminator="\n").writerows((COLUMNS, *rows))
 
 
 def _row(name: str, backbone: Backbone, layers: Layers) -> tuple[object, ...]:

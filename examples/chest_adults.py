@@ -8,8 +8,8 @@ finding, 1 pneumonia; other classes are left out.
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ import medge
 
 def main() -> None:
     """Print the AUC for pneumonia with its interval."""
-    with np.load(Path(sys.argv[1])) as arrays:
+    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    asked.add_argument("file", type=Path, help="pictures and labels, as MedMNIST has them")
+    with np.load(asked.parse_args().file) as arrays:
         pictures = np.concatenate((arrays["train_images"], arrays["val_images"]))
         labels = np.concatenate((arrays["train_labels"], arrays["val_labels"])).reshape(-1)
     chosen = labels <= 1

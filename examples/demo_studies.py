@@ -8,8 +8,8 @@ that DICOM has for it; they show that the path works, and nothing about how well
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +66,17 @@ PHANTOMS = (
 
 
 def main(folder: Path) -> None:
-    """Fill ``folder`` with ``phantoms`` and ``real``; what stood there is replaced."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "phantoms").mkdir(parents=True)
-    (folder / "real").mkdir()
+    """Fill ``folder`` with ``phantoms`` and ``real``; those of an earlier run are replaced.
+
+    A folder that holds anything else is somebody's, and is left as it is.
+    """
+    found = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    if foreign := sorted(found - {"phantoms", "real"}):
+        raise SystemExit(f"{folder} holds {foreign[0]} too: name a new folder, or one of these.")
+    for name in ("phantoms", "real"):
+        if name in found:
+            shutil.rmtree(folder / name)
+        (folder / name).mkdir(parents=True)
     for phantom in PHANTOMS:
         write_phantom(phantom, folder / "phantoms" / f"synthetic-{phantom.name}.dcm")
     for name, shown in REAL.items():
@@ -77,6 +84,13 @@ def main(folder: Path) -> None:
     print(f"{folder}/phantoms: {len(PHANTOMS)} synthetic studies, tagged US and BREAST")
     print(f"{folder}/real: {len(REAL)} real ultrasound files of pydicom, without a body part")
     print("  (so each of these is judged as `unscoped`: they prove formats, not a diagnosis)")
+
+
+def asked_for() -> Path:
+    """Return the folder that was named on the command line."""
+    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    asked.add_argument("folder", type=Path, help="a new folder, or one that this wrote")
+    return asked.parse_args().folder  # type: ignore[no-any-return] # argparse knows no types
 
 
 def write_phantom(phantom: Phantom, path: Path) -> None:
@@ -164,6 +178,4 @@ def as_shown(echoes: Gray, phantom: Phantom, random: np.random.Generator) -> npt
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(asked_for())

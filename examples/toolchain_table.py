@@ -2,11 +2,12 @@
 
     python examples/toolchain_table.py --write
 
-A test compares docs/toolchain.md with what this prints.
+Without ``--write`` they are printed. A test compares docs/toolchain.md with what this prints.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,9 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--write"]:
+    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    asked.add_argument("--write", action="store_true", help="renew docs/toolchain.md")
+    if asked.parse_args().write:
         PAGE.write_text(page(), encoding="utf-8")
     else:
         sys.stdout.write(tables() + "\n")
