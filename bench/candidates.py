@@ -11,7 +11,7 @@ from medge.engine.backends.presence import absence
 from medge.engine.sealed import Candidate, Goal, Row
 from medge.engine.select import GPU_ONLY, RUNTIME_PRECISIONS
 from medge.errors import BackendError
-from medge.profiles.cuda_gpus import nvidia_devices
+from medge.profiles.cuda_gpus import nvidia_devices, tier_of_device
 from medge.profiles.device_names import ordinal
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def runtimes(device: str | None, also: Sequence[str] = ()) -> tuple[list[Runtime
             nowhere = Candidate(backend=name, device=device or NOWHERE, variant=REFERENCE)
             absent.append(not_eligible(nowhere, reason))
     return found, absent
+
+
+def judged_as(candidate: Candidate) -> tuple[str, str, str]:
+    """Return what one verdict on decisions holds for: backend, precision and tier of device."""
+    return candidate.backend, precision_name(candidate), tier_of_device(candidate.device)
 
 
 def beside_the_point(backend: str) -> bool:

@@ -16,6 +16,7 @@ from medge.bench.candidates import (
     around,
     candidates,
     is_reference,
+    judged_as,
     precision_name,
     runtimes,
     stored_drift,
@@ -111,7 +112,7 @@ class _Search:
     told: Callable[[str], None]
     rows: dict[Candidate, Row] = field(default_factory=dict)
     built: dict[Candidate, Built] = field(default_factory=dict)
-    drifts: dict[tuple[str, str, str], Drift] = field(default_factory=dict)  # see _judged_as
+    drifts: dict[tuple[str, str, str], Drift] = field(default_factory=dict)  # see judged_as
     standings: dict[Candidate, Standing] = field(default_factory=dict)  # of the last race of each
 
     def __post_init__(self) -> None:
@@ -259,7 +260,7 @@ class _Search:
 
     def _judge(self, candidate: Candidate, judge: Judge) -> None:
         """Judge the decisions of a backend at a precision on a device, once."""
-        key = _judged_as(candidate)
+        key = judged_as(candidate)
         if key not in self.drifts:
             self.told(f"judging the decisions of {spoken(candidate)}")
             self.drifts[key] = judge(choice_of(_plain(candidate)))
@@ -302,7 +303,7 @@ class _Search:
         """Return what is known of its decisions: judged now, here before, or elsewhere."""
         if is_reference(candidate):
             return None
-        now = self.drifts.get(_judged_as(candidate))
+        now = self.drifts.get(judged_as(candidate))
         version = next(r.version for r in self.found if r.backend == candidate.backend)
         manifest = self.bundle.manifest
         tier = tier_of_device(candidate.device)
@@ -323,11 +324,6 @@ def spoken(candidate: Candidate) -> str:
     if candidate.batch > 1:
         words += f", batch {candidate.batch}"
     return words
-
-
-def _judged_as(candidate: Candidate) -> tuple[str, str, str]:
-    """Return what one verdict on decisions holds for: backend, precision and tier of device."""
-    return candidate.backend, precision_name(candidate), tier_of_device(candidate.device)
 
 
 def _plain(candidate: Candidate) -> Candidate:

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from medge.errors import StorageError
 
-FORMAT = 2  # of the file, of what backends put into it and of how they load: raise it with these
+FORMAT = 3  # of the file, of what backends put into it and of how they load: raise it with these
 DEFAULT_CAP_BYTES = 2 << 30
 ENGINE_CAP_BYTES = (1 << 31) - (1 << 16)  # read with one call
 

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -52,6 +53,22 @@ def end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):  # it is gone already
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def end_with_the_asker() -> None:
+    """End this process, a started one, as soon as nobody can ask it any more.
+
+    It is in a group of its own: who kills the one that started it does not reach it, and a library
+    that computes for minutes does not read.
+    """
+    threading.Thread(target=_until_nobody_asks, daemon=True).start()
+
+
+def _until_nobody_asks() -> None:
+    poll = select.poll()
+    poll.register(0, 0)  # the end of the other side is told unasked
+    poll.poll()
+    os._exit(0)
 
 
 def how_it_ended(cause: int | None) -> str:

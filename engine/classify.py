@@ -56,14 +56,14 @@ def open_classifier(
         The bundle is damaged, the runtime is absent, or the golden answers differ here.
     """
     from medge.engine.bundle import find_bundle, open_bundle
-    from medge.engine.cache import EngineCache
     from medge.engine.select import choose
+    from medge.engine.selftest import kept_at
     from medge.engine.spread import open_spread
 
     # The files are checked on a thread while the runtime is imported; nothing unchecked is used.
     opened = open_bundle(find_bundle(None if bundle is None else str(bundle)), wait=False)
     choice = choose(opened, backend, device, precision, threads, several=True)
-    session, tested = open_spread(opened, choice, EngineCache() if choice.sealed else None)
+    session, tested = open_spread(opened, choice, kept_at(choice))
     return Classifier(opened, choice, session, tested)
 
 

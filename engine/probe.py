@@ -12,8 +12,10 @@ from msgspec import Meta, Struct
 from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import absence, installed_version, remedy
 from medge.engine.child_process import end, started
+from medge.engine.select import GPU_ONLY
 
 LIMIT_S = 120.0  # a cold disk and a busy machine may be slow
+BUILD_LIMIT_S = 900.0  # TensorRT times kernels on the GPU until it has built; once, it keeps them
 
 
 class Found(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +77,7 @@ def runtimes() -> tuple[Runtime, ...]:
 
 def _runtime(name: str, process: subprocess.Popen[bytes] | None) -> Runtime:
     version = installed_version(name)
+    limit_s = BUILD_LIMIT_S if name in GPU_ONLY else LIMIT_S
     if process is None:
         missing = absence(name)
         return Runtime(
@@ -87,11 +90,10 @@ def _runtime(name: str, process: subprocess.Popen[bytes] | None) -> Runtime:
             command=remedy(name),
         )
     try:
-        said, _ = process.communicate(timeout=LIMIT_S)
+        said, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        found = Found(rule="runtime-hangs", message=f"It gave no answer within {LIMIT_S:g} s.")
+        end(process)
+        found = Found(rule="runtime-hangs", message=f"It gave no answer within {limit_s:g} s.")
     else:
         found = _answer(said, process.returncode)
     return Runtime(
@@ -108,8 +110,8 @@ def _runtime(name: str, process: subprocess.Popen[bytes] | None) -> Runtime:
 
 
 def _command(name: str, rule: str) -> str:
-    """Return what may help; no package brings a driver."""
-    if not rule or rule in ("cuda-driver", "cuda-device", "cuda-failed"):
+    """Return what may help; no package brings a driver, or a GPU that it was not made for."""
+    if not rule or rule in ("cuda-driver", "cuda-device", "cuda-failed", "device", "graph"):
         return ""
     return f"{remedy(name)} --force-reinstall"
 

@@ -12,7 +12,7 @@ from medge.engine.backends import backend_class
 from medge.engine.bundle import find_bundle, open_bundle
 from medge.engine.probe import Found
 from medge.engine.select import AUTO, GPU_ONLY, choose
-from medge.engine.selftest import open_proven
+from medge.engine.selftest import kept_at, open_proven
 from medge.errors import MedgeError
 
 PROOF = "breast-ultrasound"  # the built-in bundle whose golden cases have to be answered
@@ -31,7 +31,7 @@ def show(name: str) -> Found:
             devices = {device: runtime.precisions(device) for device in runtime.devices()}
         with open_bundle(find_bundle(PROOF)) as bundle:
             choice = choose(bundle, name, AUTO if name in GPU_ONLY else "cpu", "fp32")
-            session, tested = open_proven(bundle, choice, None)
+            session, tested = open_proven(bundle, choice, kept_at(choice))
             session.close()
     except MedgeError as error:
         return Found(version=version, devices=devices, rule=error.rule, message=error.message)

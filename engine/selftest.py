@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medge.engine.cache import EngineCache
 from medge.engine.decide import decide
 from medge.engine.placement import Placement, check_placement
+from medge.engine.select import GPU_ONLY
 from medge.engine.session import Session
 from medge.errors import GateError, InputError
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     from medge.engine.backends import Tensor
     from medge.engine.bundle import Bundle
-    from medge.engine.cache import EngineCache
     from medge.engine.golden import Golden
     from medge.engine.select import Choice
 
@@ -92,6 +93,14 @@ def self_test(session: Session, bundle: Bundle) -> SelfTest:
         time_ns=time.perf_counter_ns() - start,
         placement=session.placement,
     )
+
+
+def kept_at(choice: Choice) -> EngineCache | None:
+    """Return where the engine of a choice is kept, None where it is built anew each time.
+
+    Kept are those that `medge compile` sealed, and all of TensorRT: they take minutes to build.
+    """
+    return EngineCache() if choice.sealed or choice.backend in GPU_ONLY else None
 
 
 def open_proven(

@@ -201,6 +201,7 @@ class Session:
             return
         engine = cache.find(facts)
         if engine:
+            start = time.perf_counter_ns()
             try:
                 self._runtime.load(model, options, engine)
             except EngineError:
@@ -208,6 +209,9 @@ class Session:
                 engine = None
             else:
                 self.from_cache = True
+                if self._runtime.renewed:
+                    load_ns = time.perf_counter_ns() - start
+                    cache.keep(facts, self._runtime.engine(), load_ns)
                 return
         unknown = engine is None
         start = time.perf_counter_ns()

@@ -287,7 +287,7 @@ def test_a_plan_is_asked_for_as_many_pictures_as_a_call_holds(half: Bundle) -> N
 
     def build(_model: bytes, request: PlanRequest) -> Plan:
         asked.append(request)
-        return Plan(plan=b"", layers=None, compute=(), batch=8, seconds=0.1, package="", version="")
+        return Plan(plan=b"", compute=(), batch=8, seconds=0.1, package="", version="")
 
     compile_ahead(half, AMPERE, build=build, batch=8)
     assert {each.batches for each in asked} == {Batches(8, 8, 8)}

@@ -189,7 +189,8 @@ def test_both_packages_of_one_runtime_are_a_conflict_with_one_command(
 
 
 def child(code: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-I", "-c", code], stdout=subprocess.PIPE)
+    words = [sys.executable, "-I", "-c", code]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
 
 
 def test_a_runtime_that_crashes_is_told_by_its_signal() -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from bundles import tiny_bundle
@@ -20,7 +21,10 @@ from cuda_library import cuda_library
 
 from medge.engine.backends import EngineError, Options, Port
 from medge.engine.backends.trt import backend as backend_module
-from medge.engine.backends.trt.backend import TensorRT, TensorRTRTX
+from medge.engine.backends.trt.backend import KeptPlan, TensorRT, TensorRTRTX
+from medge.engine.backends.trt.frames import LENGTH, AskPlan
+from medge.engine.backends.trt.plan import PlanRequest
+from medge.engine.backends.trt.process import Process
 from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.engine_facts import engine_facts
 from medge.engine.select import Choice
@@ -33,7 +37,7 @@ X, Y = Port("x", "float32", (3, 2, 2)), Port("y", "float32", (3, 2, 2))
 Opener = Callable[..., TensorRT]
 
 
-def model(batch: int = -1, scale: float = 2.0, **more: str) -> bytes:
+def model(batch: int = -1, scale: float = 2.0, **more: object) -> bytes:
     return json.dumps({"batch": batch, "scale": scale, **more}).encode()
 
 
@@ -112,6 +116,55 @@ def test_what_a_driver_cannot_do_is_told_and_the_answer_is_the_same(
         runtime.close()
 
 
+def started_by_this() -> set[str]:
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+def test_half_a_recorded_call_is_never_replayed(opened: Opener) -> None:
+    runtime = opened(model(refused_call=2))  # the first warm call runs, the second is recorded
+    told = runtime._opened
+    assert told is not None
+    assert told.cuda_graph is False
+    for seed in range(3):
+        asked = pictures(1, seed)
+        np.testing.assert_allclose(runtime.infer({"x": asked})["y"], 2 * asked + 1, rtol=1e-6)
+
+
+def test_a_plan_that_is_not_taken_back_leaves_no_process_behind(opened: Opener) -> None:
+    runtime = opened()
+    engine = msgspec.msgpack.encode(KeptPlan(plan=b"of yesterday", compute=(), version=""))
+    before = started_by_this()
+    for _ in range(2):
+        with pytest.raises(EngineError):
+            runtime.load(model(), options(), engine)
+    runtime.load(model(), options())
+    assert len(started_by_this()) == len(before)
+    runtime.close()
+    assert len(started_by_this()) == len(before) - 1
+
+
+def test_a_build_ends_with_who_asked_for_it(machine: Callable[..., None]) -> None:
+    machine()
+    with Process("tensorrt") as process:
+        child = process._child._process
+        assert child is not None
+        assert child.stdin is not None
+        request = PlanRequest(flavour="tensorrt", inputs=(X,), outputs=(Y,))
+        said = msgspec.msgpack.encode(AskPlan(request, model(build="hang")))
+        child.stdin.write(LENGTH.pack(len(said)) + said)
+        time.sleep(2.0)
+        assert child.poll() is None
+        child.stdin.close()  # as the kernel does for a process that was killed
+        child.wait(20)
+
+
+def test_a_graph_for_more_pictures_than_a_call_holds_is_refused(opened: Opener) -> None:
+    with pytest.raises(BundleError) as caught:
+        opened(model(batch=4), batch=1)
+    assert caught.value.rule == "fixed-batch"
+    assert opened(model(batch=1), batch=4).batch == 1
+
+
 def test_more_pictures_than_the_plan_takes_go_in_several_calls(opened: Opener) -> None:
     runtime = opened(batch=2)
     asked = pictures(5)
@@ -159,19 +212,17 @@ def test_an_engine_that_is_none_is_not_taken(opened: Opener, damage: bytes) -> N
 
 
 def test_a_plan_that_the_library_does_not_take_is_an_engine_error(opened: Opener) -> None:
-    kept = backend_module.KeptPlan(plan=b"no plan", compute=(), version="1")
+    kept = KeptPlan(plan=b"no plan", compute=(), version="1")
     with pytest.raises(EngineError):
-        opened(model(), backend_module.msgspec.msgpack.encode(kept))
+        opened(model(), msgspec.msgpack.encode(kept))
 
 
 def test_times_of_kernels_are_kept_for_the_next_build_on_such_a_gpu(
     opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDGE_HOME", str(tmp_path / "home"))
-    opened()
-    assert not (tmp_path / "home/cache").exists()  # nobody keeps engines
-    for graph in (model(), model(scale=3.0)):
-        opened(graph, keep_engine=True)
+    for graph, keep in ((model(), False), (model(scale=3.0), True)):
+        opened(graph, keep_engine=keep)
     (kept,) = (tmp_path / "home/cache").glob("*.engine")
     assert kept.read_bytes().endswith(b"timed timed ")  # as the stand-in marks each build
 

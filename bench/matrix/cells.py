@@ -198,7 +198,14 @@ def _absent(subject: Subject, asked: Asked, made: Plan) -> None:
             continue
         if asked.places is None:
             continue
-        has = {device.lower() for device in _devices(name)}
+        try:
+            has = {device.lower() for device in _devices(name)}
+        except BackendError as error:  # a broken package stops its own rows and no others
+            made.refused += [
+                Refusal(subject, name, "-", place.name, error.message, rule=error.rule)
+                for place in asked.places
+            ]
+            continue
         has.update(_null_devices(asked) if name == NULL else ())
         made.refused += [
             Refusal(subject, name, "-", place.name, *_why_not_here(name, place))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,11 @@ from medge.bench.entrants import Built, choice_of
 from medge.bench.profile.resident import Helpers, resident
 from medge.engine.backends import Tensor, backend_class
 from medge.engine.bundle import Bundle, open_bundle
-from medge.engine.cache import EngineCache
 from medge.engine.classify import Classifier
 from medge.engine.frames.study import Asked
 from medge.engine.sealed import Candidate
 from medge.engine.select import Choice
-from medge.engine.selftest import SelfTest, open_proven
+from medge.engine.selftest import SelfTest, kept_at, open_proven
 from medge.engine.session import Session
 from medge.errors import BundleError
 from medge.profiles.terms import Count
@@ -134,9 +133,8 @@ def load(asked: Load) -> tuple[Loaded, LoadFacts]:
             "is while it is measured, and begin again.",
         )
     with Helpers() as helpers:
-        session, tested = open_proven(
-            bundle, choice_of(candidate), EngineCache() if asked.sealed else None
-        )
+        choice = replace(choice_of(candidate), sealed=asked.sealed)
+        session, tested = open_proven(bundle, choice, kept_at(choice))
     loaded = resident()
     golden = bundle.golden()
     classifier = Classifier(bundle, session.choice, session, tested)

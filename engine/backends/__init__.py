@@ -63,6 +63,7 @@ class Backend(Protocol):
     answers: ClassVar[bool]  # whether it runs the network at all
     version: str  # the runtime's
     batch: int | None  # after load: the only batch that the graph takes, None for any
+    renewed: bool  # after load: part of the engine did not fit and was made anew; keep it again
 
     def devices(self) -> tuple[str, ...]:
         """Return the devices of this machine that the runtime can use."""

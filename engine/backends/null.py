@@ -23,6 +23,7 @@ class Null:
     requires: ClassVar[tuple[str, ...]] = ()
     answers: ClassVar[bool] = False
     version = "1"
+    renewed = False
 
     def __init__(self) -> None:
         self.batch: int | None = None

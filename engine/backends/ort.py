@@ -54,6 +54,7 @@ class OnnxRuntime:
 
     requires: ClassVar[tuple[str, ...]] = ("onnxruntime>=1.17",)
     answers: ClassVar[bool] = True
+    renewed = False
     provider: ClassVar[str] = CUDA_PROVIDER  # on a GPU
 
     def __init__(self) -> None:

@@ -73,6 +73,7 @@ class OpenVINO:
 
     requires: ClassVar[tuple[str, ...]] = ("openvino>=2025.2",)
     answers: ClassVar[bool] = True
+    renewed = False
 
     def __init__(self) -> None:
         self._library = silent_openvino()

@@ -173,16 +173,16 @@ def _matrix(
 
 
 def _judge(bundle: Bundle, planned: Plan, data: Path, labels: Path | None) -> None:
-    """Judge every precision of the plan on the images, once for each backend."""
+    """Judge every precision of the plan on the images, once for each backend and kind of device."""
     import msgspec
 
-    from medge.bench.candidates import is_reference, precision_name
+    from medge.bench.candidates import is_reference, judged_as
     from medge.bench.drift import Judge
     from medge.bench.entrants import choice_of
     from medge.engine.passport import stamp
 
     wanted = {
-        (cell.candidate.backend, precision_name(cell.candidate)): cell.candidate
+        judged_as(cell.candidate): cell.candidate
         for cell in planned.cells
         if not is_reference(cell.candidate) and cell.candidate.streams == 1
     }

@@ -131,7 +131,7 @@ class Context:
     def __init__(self, told: dict) -> None:
         self.told = told
         self.addresses: dict[str, int] = {}
-        self.count = 0
+        self.count = self.calls = 0
         self.network = ctypes.CDLL("libcuda.so.1").medge_test_network
         sizes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t]
         self.network.argtypes = [*sizes, ctypes.c_float, ctypes.c_void_p]
@@ -147,6 +147,9 @@ class Context:
     def execute_async_v3(self, stream: int) -> bool:
         if self.profiler is not None:
             self.profiler.report_layer_time("scale", 0.25)
+        self.calls += 1
+        if self.calls == self.told.get("refused_call"):
+            return False
         size = self.count * 3 * 2 * 2 * 4
         there, back = self.addresses["x"], self.addresses["y"]
         return self.network(there, back, size, self.told["scale"], stream) == 0

@@ -55,12 +55,18 @@ class KeptPlan(Struct, frozen=True, kw_only=True):
     version: str
     runtime_cache: bytes = b""
     driver_version: str | None = None
+    batch: int | None = None  # the graph's only one; a plan for one size may tell that of any graph
 
 
-def kept_plan(plan: Plan) -> bytes:
+def kept_plan(plan: Plan, driver_version: str | None = None) -> KeptPlan:
     """Return a plan as the engine cache holds it, so that a session opens it."""
-    kept = KeptPlan(plan=plan.plan, compute=plan.compute, version=plan.version)
-    return msgspec.msgpack.encode(kept)
+    return KeptPlan(
+        plan=plan.plan,
+        compute=plan.compute,
+        version=plan.version,
+        driver_version=driver_version,
+        batch=plan.batch,
+    )
 
 
 class _NvidiaRuntime:
@@ -77,6 +83,7 @@ class _NvidiaRuntime:
     def __init__(self) -> None:
         self.version = package_version(self.flavour) or ""
         self.batch: int | None = None
+        self.renewed = False
         self._process: Process | None = None
         self._lanes: Lanes | None = None
         self._opened: Opened | None = None
@@ -107,6 +114,7 @@ class _NvidiaRuntime:
                 f"for the first, not at {options.precision} on {options.device}. Choose --device "
                 "nvidia:0 and a variant of the bundle.",
             )
+        self.close()  # a plan that was not taken back has left its process
         self._options = options
         self._most = options.batch
         least = options.batch if options.fixed_batch else 1
@@ -119,12 +127,7 @@ class _NvidiaRuntime:
         kept = self._kept(engine)
         if kept is None:
             plan = self._built(process, offered, model, batches)
-            kept = KeptPlan(
-                plan=plan.plan,
-                compute=plan.compute,
-                version=plan.version,
-                driver_version=offered.driver_version,
-            )
+            kept = kept_plan(plan, offered.driver_version)
         asked = AskOpen(
             flavour=self.flavour,
             device=options.device,
@@ -207,7 +210,7 @@ class _NvidiaRuntime:
             compute_capabilities=self._ahead_for(gpu),
             device=options.device,
         )
-        if self.flavour == "tensorrt-rtx" or not options.keep_engine:
+        if self.flavour == "tensorrt-rtx":
             return process.ask(AskPlan(request, model), Plan, BUILD_LIMIT_S)
         return self._timed(process, request, model, timing_facts(gpu, self.version))
 
@@ -246,9 +249,10 @@ class _NvidiaRuntime:
             if fresh:
                 raise
             raise EngineError(error.rule) from None
-        self.batch = opened.batch
+        self.batch = kept.batch
         self._compute = kept.compute
-        if self._options.keep_engine:
+        self.renewed = opened.renewed
+        if self._options.keep_engine or opened.renewed:
             made = msgspec.structs.replace(kept, runtime_cache=opened.runtime_cache)
             self._engine = msgspec.msgpack.encode(made)
 

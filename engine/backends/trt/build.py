@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Any
 
 from medge.engine.backends import Found, Options, agreed_batch
@@ -14,8 +15,12 @@ from medge.errors import BundleError
 _COMPUTE = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED", "EINSUM")
 
 
+@cache
 def listener_of(trt: Any) -> Any:
-    """Return a logger of this library that keeps warnings and errors and prints nothing."""
+    """Return the logger of this library that keeps warnings and errors and prints nothing.
+
+    There is one in a process: the library remembers the first that it is given.
+    """
 
     class Listener(trt.ILogger):  # type: ignore[misc]  # the class exists only once it is imported
         def __init__(self) -> None:
@@ -41,6 +46,7 @@ def build(trt: Any, request: PlanRequest, model: bytes) -> Plan:
     """
     start = time.perf_counter()
     logger = listener_of(trt)
+    logger.words.clear()
     builder = started(trt.Builder, logger, request.flavour)
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
@@ -58,7 +64,6 @@ def build(trt: Any, request: PlanRequest, model: bytes) -> Plan:
         raise _refused(trt, request, "", reason_of("", "\n".join(logger.words)))
     return Plan(
         plan=bytes(serialised),
-        layers=None,
         compute=compute,
         batch=batch,
         seconds=time.perf_counter() - start,
@@ -112,14 +117,22 @@ def _configure(trt: Any, request: PlanRequest, config: Any, network: Any) -> boo
             config.set_compute_capability(member, index)
     if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         _allow_types_of(trt, config, network)
+        # TensorRT 8 gives each context a profile of its own, and there is one for all streams.
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if request.flavour == "tensorrt-rtx":  # it chooses kernels without timing any
         return False
-    cache = config.create_timing_cache(request.timing_cache)
-    return bool(config.set_timing_cache(cache, False))
+    known = config.create_timing_cache(request.timing_cache)
+    if known is None:  # it does not take these times back
+        known = config.create_timing_cache(b"")
+    return bool(config.set_timing_cache(known, False))
 
 
 def _allow_types_of(trt: Any, config: Any, network: Any) -> None:
-    """Let TensorRT 8 use the types that are in the graph, and hold it to them."""
+    """Let TensorRT 8 use the types that are in the graph, and hold it to them.
+
+    What reads a DequantizeLinear is left alone: there Q and DQ say what it is computed in, and its
+    own output, a float until the library joins them, would say otherwise.
+    """
     types = {
         layer.get_output(index).dtype.name
         for layer in _layers(network)
@@ -129,10 +142,16 @@ def _allow_types_of(trt: Any, config: Any, network: Any) -> None:
         config.set_flag(trt.BuilderFlag.FP16)
     if "INT8" in types:
         config.set_flag(trt.BuilderFlag.INT8)
-    if types & {"HALF", "INT8"}:
+    if "HALF" in types:
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+        integers = {
+            layer.get_output(0).name
+            for layer in _layers(network)
+            if layer.type.name == "DEQUANTIZE"
+        }
         for layer in filter(_computes, _layers(network)):
-            if layer.get_output(0).dtype.name in ("FLOAT", "HALF"):
+            read = {layer.get_input(index).name for index in range(layer.num_inputs)}
+            if layer.get_output(0).dtype.name in ("FLOAT", "HALF") and not read & integers:
                 layer.precision = layer.get_output(0).dtype
 
 

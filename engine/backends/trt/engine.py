@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from medge.engine.backends import Found, Options, agreed_batch
@@ -25,7 +24,7 @@ from medge.engine.backends.trt.lanes import (
     layout_of,
 )
 from medge.engine.backends.trt.library import started, version_of
-from medge.errors import BackendError
+from medge.errors import BackendError, BundleError
 from medge.profiles.cuda_driver import CudaGpu
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32"}
@@ -51,7 +50,7 @@ class Running:
         BackendError
             Rule ``runtime-failed``: it does not run here.
         """
-        self._cuda = _opened(gpu.ordinal, asked.flavour)
+        self._cuda = opened_cuda(gpu.ordinal, asked.flavour)
         self._logger = listener_of(trt)  # these must outlive what is made with them
         self._runtime = runtime = started(trt.Runtime, self._logger, asked.flavour)
         self._engine = engine = runtime.deserialize_cuda_engine(asked.plan)
@@ -62,7 +61,13 @@ class Running:
             )
         batch = _agreed(engine, asked)
         size = batch or asked.batches.best
-        self._cache, self._settings = _runtime_config(trt, engine, asked.runtime_cache)
+        if size > asked.batches.most:
+            raise BundleError(
+                "fixed-batch",
+                f"The graph takes {size} pictures at a time, and calls of {asked.batches.most} are "
+                "asked for. Export the bundle with a free batch.",
+            )
+        self._cache, self._settings, stale = _runtime_config(trt, engine, asked.runtime_cache)
         self._recorder = _recorder_of(trt) if asked.watched else None
         try:
             self._lanes, pinned = self._warm_lanes(asked, size)
@@ -80,6 +85,7 @@ class Running:
             cuda_graph=all(lane.replays for lane in self._lanes),
             pinned=pinned,
             runtime_cache=bytes(self._cache.serialize()) if self._cache is not None else b"",
+            renewed=stale,
         )
         for lane, descriptor in zip(self._lanes, asked.lanes, strict=True):
             serving = (self._cuda, lane, descriptor)
@@ -190,34 +196,42 @@ class _Lane:
         if capturable is not None and not capturable(self._stream):
             return 0
         try:
-            self._cuda.begin_capture(self._stream)
-            with suppress(CudaError, RunFailedError):  # ending the recording tells it too
-                self._enqueue()
-            graph = self._cuda.end_capture(self._stream)
+            graph = self._capture()
             ready = self._cuda.instantiated(graph) if graph else 0
         except CudaError:
             return 0
         self._recordable = bool(ready)
         return ready
 
+    def _capture(self) -> int:
+        """Return the graph of one call; 0 where not all of it was recorded, whatever was."""
+        self._cuda.begin_capture(self._stream)
+        whole = True
+        try:
+            self._enqueue()
+        except (CudaError, RunFailedError):  # ending the recording succeeds all the same
+            whole = False
+        graph = self._cuda.end_capture(self._stream)
+        if graph and not whole:
+            self._cuda.call("cuGraphDestroy", graph)
+        return graph if whole else 0
 
-def layers_of(trt: Any, engine: Any, context: Any = None) -> str:
-    """Return the inspector's account, with the shapes of a context where one is named."""
+
+def layers_of(trt: Any, engine: Any, context: Any) -> str:
+    """Return the inspector's account, with the shapes of a context."""
     inspector = engine.create_engine_inspector()
-    if context is not None:
-        inspector.execution_context = context
+    inspector.execution_context = context
     return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
-def inspected(trt: Any, plan: bytes) -> str | None:
-    """Open a plan only to ask the inspector; None where it cannot be opened."""
-    logger = listener_of(trt)
-    runtime = trt.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(plan)
-    return None if engine is None else layers_of(trt, engine)
+def opened_cuda(ordinal: int, flavour: str) -> Cuda:
+    """Return the driver with a GPU's context.
 
-
-def _opened(ordinal: int, flavour: str) -> Cuda:
+    Raises
+    ------
+    BackendError
+        Rule ``cuda-failed``: it makes none.
+    """
     try:
         return Cuda(ordinal)
     except CudaError as error:
@@ -256,22 +270,24 @@ def _agreed(engine: Any, asked: AskOpen) -> int | None:
     return agreed_batch(found["INPUT"], found["OUTPUT"], options)
 
 
-def _runtime_config(trt: Any, engine: Any, kept: bytes) -> tuple[Any, Any]:
+def _runtime_config(trt: Any, engine: Any, kept: bytes) -> tuple[Any, Any, bool]:
     """Return TensorRT-RTX's cache of compiled kernels and its settings; two None elsewhere.
+
+    And whether kept kernels were not taken: those of another card, or of a newer driver or one of
+    another major version. They are compiled anew then.
 
     Kernels for a new number of pictures are compiled before the call goes on (EAGER), not beside
     it: else the same picture could be computed by other kernels a moment later.
     """
     if not hasattr(trt, "IRuntimeCache"):
-        return None, None
+        return None, None, False
     settings = engine.create_runtime_config()
     strategies = trt.DynamicShapesKernelSpecializationStrategy
     settings.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
     cache = settings.create_runtime_cache()
-    if kept:
-        cache.deserialize(kept)  # what another driver made is not taken, and made anew
+    stale = bool(kept) and not cache.deserialize(kept)
     settings.set_runtime_cache(cache)
-    return cache, settings
+    return cache, settings, stale
 
 
 def _context(engine: Any, settings: Any) -> Any:

@@ -77,6 +77,8 @@ class Opened(Struct, frozen=True):
         Whether the shared memory is locked, so that copies run on their own.
     runtime_cache
         TensorRT-RTX: the kernels that it compiled for this GPU, for the next opening.
+    renewed
+        Whether it had to compile them though some were kept: those did not fit.
     """
 
     layers: str
@@ -84,6 +86,7 @@ class Opened(Struct, frozen=True):
     cuda_graph: bool
     pinned: bool
     runtime_cache: bytes = b""
+    renewed: bool = False
 
 
 class Times(Struct, frozen=True):

@@ -59,9 +59,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     ----------
     plan
         Only the package and version that built it opens it, and only on such GPUs.
-    layers
-        What the runtime's inspector tells of the engine, JSON as it comes; None ahead of time,
-        where there is no GPU to ask on.
     compute
         Names of the graph's convolutions and matrix products.
     batch
@@ -75,7 +72,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     """
 
     plan: bytes
-    layers: str | None
     compute: tuple[str, ...]
     batch: int | None
     seconds: float

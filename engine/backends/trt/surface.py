@@ -81,28 +81,35 @@ SOMEWHERE: dict[str, tuple[str, ...]] = {
         "UNSUPPORTED_NODE_INPUT",
         "UNSUPPORTED_NODE_SHAPE",
     ),
-    "IBuilderConfig": ("num_compute_capabilities", "set_compute_capability"),
+    "IBuilderConfig": (
+        "num_compute_capabilities",
+        "set_compute_capability",
+        "set_preview_feature",
+    ),
     "ICudaEngine": ("create_runtime_config",),
     "IExecutionContext": ("is_stream_capturable",),
-    "ILayer": ("precision",),
+    "ILayer": ("get_input", "num_inputs", "precision"),
     "IRuntimeCache": ("deserialize", "serialize"),
     "IRuntimeConfig": (
         "create_runtime_cache",
         "dynamic_shapes_kernel_specialization_strategy",
         "set_runtime_cache",
     ),
-    "LayerType": ("FULLY_CONNECTED",),
+    "LayerType": ("DEQUANTIZE", "FULLY_CONNECTED"),
     "NetworkDefinitionCreationFlag": ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
     "ParserError": ("node_operator",),
+    "PreviewFeature": ("PROFILE_SHARING_0806",),
 }
 
 # Where what is used only somewhere has to be: by the name and version of what brings it.
 REQUIRED_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "tensorrt 8": {
         "BuilderFlag": SOMEWHERE["BuilderFlag"],
-        "ILayer": ("precision",),
-        "LayerType": ("FULLY_CONNECTED",),
+        "IBuilderConfig": ("set_preview_feature",),
+        "ILayer": SOMEWHERE["ILayer"],
+        "LayerType": SOMEWHERE["LayerType"],
         "NetworkDefinitionCreationFlag": ("EXPLICIT_BATCH",),
+        "PreviewFeature": ("PROFILE_SHARING_0806",),
     },
     "tensorrt 10": {
         "NetworkDefinitionCreationFlag": ("STRONGLY_TYPED",),
@@ -115,7 +122,7 @@ REQUIRED_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "tensorrt_rtx 1": {
         "": SOMEWHERE[""],
         "DynamicShapesKernelSpecializationStrategy": ("EAGER",),
-        "IBuilderConfig": SOMEWHERE["IBuilderConfig"],
+        "IBuilderConfig": ("num_compute_capabilities", "set_compute_capability"),
         "ICudaEngine": ("create_runtime_config",),
         "IExecutionContext": ("is_stream_capturable",),
         "IRuntimeCache": SOMEWHERE["IRuntimeCache"],

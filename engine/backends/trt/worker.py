@@ -24,10 +24,12 @@ from medge.engine.backends.trt.frames import (
 )
 from medge.engine.backends.trt.library import BrokenPackageError, Flavour, library_of
 from medge.engine.backends.trt.plan import Plan
+from medge.engine.child_process import end_with_the_asker
 from medge.errors import BackendError, MedgeError
 from medge.profiles.cuda_driver import CudaDriver, CudaGpu, driver
 
 if TYPE_CHECKING:
+    from medge.engine.backends.cuda_calls import Cuda
     from medge.engine.backends.trt.engine import Running
 
 
@@ -36,6 +38,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._driver: CudaDriver | None = None
+        self._cuda: Cuda | None = None
         self._running: Running | None = None
 
     def answer(self, asked: Ask) -> Answer:
@@ -62,16 +65,12 @@ class Worker:
         request = asked.request
         if request.compute_capabilities:  # ahead of time: TensorRT-RTX needs no driver for that
             return build(_imported(request.flavour), request, asked.model)
-        from medge.engine.backends.cuda_calls import Cuda
-        from medge.engine.backends.trt.engine import inspected
+        from medge.engine.backends.trt.engine import opened_cuda
 
-        cuda = Cuda(self._gpu(request.flavour, request.device).ordinal)
-        try:
-            trt = _imported(request.flavour)
-            plan = build(trt, request, asked.model)
-            return msgspec.structs.replace(plan, layers=inspected(trt, plan.plan))
-        finally:
-            cuda.close()
+        # Held until the process ends: the library keeps handles into the context that it met.
+        ordinal = self._gpu(request.flavour, request.device).ordinal
+        self._cuda = opened_cuda(ordinal, request.flavour)
+        return build(_imported(request.flavour), request, asked.model)
 
     def _open(self, asked: AskOpen) -> Opened:
         from medge.engine.backends.trt.engine import Running
@@ -141,6 +140,7 @@ def _frame(stream: BinaryIO) -> bytes | None:
 
 def main() -> None:
     """Answer frames on stdin with frames on stdout until stdin ends."""
+    end_with_the_asker()  # a build lasts minutes, and would go on for nobody
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints goes nowhere
     worker = Worker()
