@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from medge.bench.result import Moment
 from medge.profiles.terms import Count, Name, Positive, Sha256, Text
 
 Runtime = Literal["tensorrt", "tensorrt-rtx", "onnxruntime", "null"]
+
+
+DAY_NS = 86_400 * 10**9
+Taken = Annotated[int, Meta(ge=1, le=DAY_NS)]
+Part = Annotated[int, Meta(ge=0, le=DAY_NS)]
 
 
 class Series(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,11 +23,11 @@ class Series(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Only ``host_ns`` is told of a runtime without a GPU.
     """
 
-    host_ns: tuple[Positive, ...]
-    enqueue_ns: tuple[Count, ...] = ()
-    copy_in_ns: tuple[Count, ...] = ()
-    compute_ns: tuple[Count, ...] = ()
-    copy_out_ns: tuple[Count, ...] = ()
+    host_ns: tuple[Taken, ...]
+    enqueue_ns: tuple[Part, ...] = ()
+    copy_in_ns: tuple[Part, ...] = ()
+    compute_ns: tuple[Part, ...] = ()
+    copy_out_ns: tuple[Part, ...] = ()
 
 
 class BoardGpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,7 +75,7 @@ class GraphAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_abs: float | None = None
     passed: bool | None = None
     outputs: dict[str, tuple[tuple[float, ...], ...]] = {}
-    warm_up_calls_ns: tuple[Positive, ...] = ()
+    warm_up_calls_ns: tuple[Taken, ...] = ()
     lasted_ns: Positive | None = None
     series: Series | None = None
     states: States

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import msgspec
 
 from medge.bench.build_form import AnswerDocument, BuildAnswer, GraphAnswer, Series
 from medge.bench.build_proof import ON_GPU, apart, faults, refusal
-from medge.bench.doubts import Doubt, doubts
+from medge.bench.doubts import Doubt, doubts, meant_shares, placement_doubts
 from medge.bench.measure import Measurement
 from medge.bench.procedure import Procedure, Sampling, WarmUp
 from medge.bench.result import Result
@@ -30,6 +31,7 @@ from medge.profiles.cuda_driver import CudaGpu
 from medge.profiles.device import Device, first_cpu, identity, name_of, tier_of
 from medge.profiles.jetson import jetson_facts
 
+_CLOCK = re.compile(r"[0-9]{1,15}", re.ASCII)  # Hz
 KIND = "medge.build-result/"
 SCHEMA = "medge.build-result/1"
 GPU_WORDS = ("gpu", "gp10b", "gv11b", "ga10b")  # in the names of its devfreq folders
@@ -132,23 +134,28 @@ def _made(
 ) -> Result:
     measurements = tuple(_measurements(kept, answer, graph, series))
     found: dict[str, tuple[Doubt, ...]] = {one.stage: tuple(doubts(one)) for one in measurements}
+    candidate = Candidate(
+        backend=answer.runtime,
+        device="nvidia:0" if answer.runtime in ON_GPU else "cpu",
+        variant=graph.variant,
+        threads=answer.board.cpus if answer.runtime == "onnxruntime" else 1,
+        batch=kept.build.batch,
+    )
+    golden = _golden(kept, graph, built)
+    if answer.runtime in ON_GPU:
+        meant = meant_shares(kept.manifest, candidate)
+        found["infer"] = (*found["infer"], *placement_doubts(golden, meant))
     device, whose, facts = _device(answer, graph)
     return Result(
         bundle_sha256=answer.bundle_sha256,
         device=device,
         device_identity=whose,
         measurements=measurements,
-        candidate=Candidate(
-            backend=answer.runtime,
-            device="nvidia:0" if answer.runtime in ON_GPU else "cpu",
-            variant=graph.variant,
-            threads=answer.board.cpus if answer.runtime == "onnxruntime" else 1,
-            batch=kept.build.batch,
-        ),
+        candidate=candidate,
         backend_version=graph.version,
         sections=Sections(
             evidence=_evidence(kept, answer, graph, facts),
-            golden=_golden(kept, graph, built),
+            golden=golden,
             doubts={stage: each for stage, each in found.items() if each},
         ),
         taken=answer.taken,
@@ -194,7 +201,7 @@ def _device(answer: BuildAnswer, graph: GraphAnswer) -> tuple[Device, str, dict[
             if known in texts:
                 path = root / known
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(texts[known], encoding="utf-8")
+                path.write_text(texts[known], encoding="utf-8", errors="replace")
         cpu = first_cpu(root)
         name, source = name_of(root, cpu)
         facts = {key: str(fact.value) for key, fact in jetson_facts(root).items()}
@@ -278,7 +285,7 @@ def _clocks(graph: GraphAnswer) -> str:
     for name, low in states.items():
         if name.endswith("/min_freq") and any(word in name for word in GPU_WORDS):
             high = states.get(name.replace("min_freq", "max_freq"), "")
-            if low.isdigit() and high.isdigit():
+            if _CLOCK.fullmatch(low) and _CLOCK.fullmatch(high):
                 bounds = f"{int(low) / 1e6:.4g} to {int(high) / 1e6:.4g} MHz"
                 return f"{'fixed at' if low == high else 'free,'} {bounds}"
     return "not told"

@@ -35,7 +35,7 @@ def _moment(taken: str) -> Iterator[str]:
         return
     # A device whose clock is a day ahead is wrong; time zones are not the reason, it is UTC.
     if not EARLIEST <= moment <= datetime.now(timezone.utc) + timedelta(days=1):
-        yield "it was taken before medge existed, or in the future"
+        yield "it was taken before medge existed, or in the future, by a clock that was not set"
 
 
 def _samples(one: Measurement) -> Iterator[str]:

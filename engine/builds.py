@@ -44,8 +44,6 @@ class BuildGraph(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Names of the operators that compute in fp32 although others do not.
     tolerance
         How far its answers may lie from the golden ones.
-    converted_max_abs
-        The largest difference between this graph and the bundle's, found when it was converted.
     drift
         The verdict on its decisions that the bundle has; None where nobody judged them.
     """
@@ -58,7 +56,6 @@ class BuildGraph(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     compute: tuple[Text, ...]
     kept_fp32: tuple[Text, ...] = ()
     tolerance: float
-    converted_max_abs: float
     drift: Text | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,17 @@ from medge.exporters.network import Tensor
 
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Layers whose products are most of a network's work; the ones that narrow numbers make fast."""
+
+
+def names_read(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Return every tensor that nodes read, inside the bodies of If, Loop and Scan too."""
+    found: set[str] = set()
+    for node in nodes:
+        found.update(node.input)
+        for each in node.attribute:
+            for body in (each.g, *each.graphs):
+                found |= names_read(body.node) | {value.name for value in body.output}
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from medge.exporters.graph_view import GraphView
+from medge.exporters.graph_view import GraphView, names_read
 from medge.exporters.histogram import Histogram
 
 LARGEST_SAFE = 512.0
@@ -71,7 +71,7 @@ def half_precision(model: onnx.ModelProto, seen: Mapping[str, Histogram]) -> onn
     made.CopyFrom(model)
     del made.graph.node[:]
     made.graph.node.extend(work.nodes)
-    read = {name for node in work.nodes for name in node.input} | view.outputs
+    read = names_read(work.nodes) | view.outputs
     kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
     del made.graph.initializer[:]
     made.graph.initializer.extend([*kept, *work.constants.values()])

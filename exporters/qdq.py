@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from medge.exporters.bias import corrected_bias
-from medge.exporters.graph_view import Edge, GraphView, attribute
+from medge.exporters.graph_view import Edge, GraphView, attribute, names_read
 from medge.exporters.network import Tensor
 
 Grid = Literal["int8", "uint8"]
@@ -202,7 +202,7 @@ def _rebuild(made: onnx.ModelProto, work: _Insertion) -> None:
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del made.graph.node[:]
     made.graph.node.extend(copies)
-    read = {name for node in copies for name in node.input} | work.view.outputs
+    read = names_read(copies) | work.view.outputs
     kept = [t for t in made.graph.initializer if t.name in read]
     del made.graph.initializer[:]
     made.graph.initializer.extend(kept)

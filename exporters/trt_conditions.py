@@ -140,6 +140,13 @@ def _static(condition: Condition, context: Context, node: onnx.NodeProto) -> str
     return f"the shape of input {condition.what} must be fixed"
 
 
+def _wide(condition: Condition, context: Context, node: onnx.NodeProto) -> str:
+    found = context.view.array(_input(node, condition.what))
+    if found is None or found.dtype != np.float16:
+        return ""
+    return f"input {condition.what} is fp16 and is read as fp32"
+
+
 def _input(node: onnx.NodeProto, slot: str) -> str:
     place = int(slot)
     return str(node.input[place]) if place < len(node.input) else ""
@@ -164,4 +171,5 @@ _KINDS: Mapping[str, Callable[[Condition, Context, onnx.NodeProto], str]] = {
     "rank": _rank,
     "sides": _sides,
     "static": _static,
+    "wide": _wide,
 }

@@ -18,7 +18,7 @@ RTX = "rtx-1.7"
 
 Kind = Literal[
     "absent", "alike", "below", "constant", "false", "inputs", "lacks", "one-of", "ones", "outputs",
-    "rank", "sides", "static",
+    "rank", "sides", "static", "wide",
 ]  # fmt: skip
 
 

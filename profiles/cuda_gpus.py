@@ -85,9 +85,13 @@ def identity_of_device(device: str) -> str:
 
 
 def kind_of(gpu: CudaGpu) -> str:
-    """Return what two GPUs have in common that run alike: "NVIDIA L4 sm_89 58 SMs 22563 MiB"."""
+    """Return what two GPUs have in common that run alike: "NVIDIA L4 sm_89 58 SMs 22 GiB".
+
+    The next driver keeps some more or fewer megabytes of a card for itself.
+    """
+    memory_gib = round(gpu.memory_bytes / (1 << 30))
     tier = f"sm_{gpu.compute_capability.replace('.', '')}"
-    return f"{gpu.name} {tier} {gpu.sm_count} SMs {gpu.memory_bytes >> 20} MiB"
+    return f"{gpu.name} {tier} {gpu.sm_count} SMs {memory_gib} GiB"
 
 
 def describe_device(device: str) -> Device:

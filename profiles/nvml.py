@@ -95,6 +95,33 @@ def index_of(pci_bus_id: str, library: Callable[[], Any] | None = None) -> int |
             nvml.nvmlShutdown()
 
 
+def free_ratio(pci_bus_id: str, library: Callable[[], Any] | None = None) -> float | None:
+    """Return which part (0 to 1) of a GPU's memory nobody holds; None where NVML does not tell.
+
+    Parameters
+    ----------
+    pci_bus_id, library
+        As ``index_of`` takes them.
+    """
+    if library is None and not installed():
+        return None
+    nvml = (library or pynvml)()
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:  # why is what open_sensors and `medge doctor` tell
+        return None
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(
+            nvml.nvmlDeviceGetHandleByPciBusId(pci_bus_id.encode())
+        )
+        return float(memory.free / memory.total)
+    except nvml.NVMLError:
+        return None
+    finally:
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
 def _gpu(nvml: Any, handle: Any) -> Gpu:
     capability = _asked(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
     memory = _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)

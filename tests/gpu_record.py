@@ -22,7 +22,7 @@ Day = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
 class Clocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of the GPU while it measured; None where NVML does not tell."""
 
-    sm_mhz: tuple[Count, Count] | None  # lowest and highest at work
+    sm_mhz: tuple[Count, Count] | None  # lower quartile and highest while cells were measured
     max_sm_mhz: Count | None
     memory_mhz: Count | None
     power_limit_w: float | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -41,7 +42,7 @@ from medge.profiles.cuda_gpus import (
 )
 from medge.profiles.device import device_tier, identity
 from medge.profiles.facts import Problem
-from medge.profiles.nvml import index_of
+from medge.profiles.nvml import free_ratio, index_of
 
 L4 = CudaGpu(
     ordinal=0, name="NVIDIA L4", compute_capability="8.9", sm_count=58, memory_bytes=23 << 30
@@ -160,20 +161,20 @@ def test_a_sum_over_devices_needs_every_one_of_them() -> None:
 
 def test_a_page_says_which_gpu_each_place_is() -> None:
     rows = [
-        replace(row("nvidia:0", 90.0, None), together=(), gpu="NVIDIA L4 sm_89 58 SMs 23552 MiB"),
+        replace(row("nvidia:0", 90.0, None), together=(), gpu="NVIDIA L4 sm_89 58 SMs 23 GiB"),
         replace(row("cpu", 9.0, None), together=()),
     ]
     found = Matrix("0" * 64, tuple(rows), (), (), {}, 0, None)
     for form in ("table", "md"):
         text = bench_text(found, form)
-        assert "nvidia:0: NVIDIA L4 sm_89 58 SMs 23552 MiB." in text
+        assert "nvidia:0: NVIDIA L4 sm_89 58 SMs 23 GiB." in text
         assert "together" not in text
     assert [each["gpu"] for each in bench_object(found)["rows"]] == [rows[0].gpu, None]
 
 
 def test_a_gpu_is_named_with_all_that_has_to_be_equal(two_gpus: None) -> None:
     assert identity_of_device("cpu") == identity_of_device("GPU.0") == identity()
-    assert identity_of_device("nvidia:0") == f"NVIDIA L4 sm_89 58 SMs 23552 MiB with {identity()}"
+    assert identity_of_device("nvidia:0") == f"NVIDIA L4 sm_89 58 SMs 23 GiB with {identity()}"
     assert tier_of_device("nvidia:1") == "sm_86"
     assert tier_of_device("cpu") == device_tier()
     assert name_of_device("nvidia:0", "a CPU") == "nvidia:0 (NVIDIA L4)"
@@ -218,6 +219,16 @@ def test_cudas_gpu_is_found_at_nvml_by_its_bus() -> None:
     nvml.nvmlDeviceGetHandleByPciBusId = lambda bus: asked.append(bus) or "handle"
     assert index_of("0000:41:00.0", lambda: nvml) == 3
     assert asked == [b"0000:41:00.0"]
+
+
+def test_the_free_part_of_a_gpus_memory_is_told_where_nvml_knows_it() -> None:
+    asked: list[bytes] = []
+    nvml = library(nvmlDeviceGetMemoryInfo=SimpleNamespace(free=6 << 30, total=24 << 30))
+    nvml.nvmlDeviceGetHandleByPciBusId = lambda bus: asked.append(bus) or "handle"
+    assert free_ratio("0000:41:00.0", lambda: nvml) == 0.25
+    assert asked == [b"0000:41:00.0"]
+    assert free_ratio("0000:41:00.0", lambda: library(init=9)) is None
+    assert free_ratio("0000:41:00.0", library) is None
 
 
 @pytest.mark.parametrize(

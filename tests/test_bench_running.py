@@ -89,18 +89,22 @@ def test_a_sensor_of_energy_makes_a_cell_go_on_without_more_samples() -> None:
 
 
 def test_memory_decides_how_many_take_turns() -> None:
-    def most_at_once(available: Callable[[], int | None]) -> int:
+    def most_at_once(
+        available: Callable[[], int | None], free: Callable[[str], float | None] = lambda _: None
+    ) -> int:
         most = [0]
 
         def told(_what: str, _done: float) -> None:
             most[0] = max(most[0], len(children()))
 
         planned = null_plan(batches=(1, 2))
-        Session(planned, progress=told, available_bytes=available).run()
+        Session(planned, progress=told, available_bytes=available, free_ratio=free).run()
         return most[0]
 
     assert most_at_once(lambda: 0) == 1
     assert most_at_once(lambda: None) == 2
+    assert most_at_once(lambda: None, lambda _: 0.4) == 1  # of a GPU's
+    assert most_at_once(lambda: None, lambda _: 0.6) == 2
 
 
 class Stopped(Exception):  # noqa: N818 - stands for Ctrl-C, which pytest would take for its own

@@ -16,8 +16,12 @@ from onnx.reference import ReferenceEvaluator
 
 from medge.engine.backends.silence import silent_onnxruntime
 from medge.errors import BundleError
+from medge.exporters.jetson.literals import with_wide_literals
 from medge.exporters.jetson.lowering import OLDEST, lowered
+from medge.exporters.jetson.pairs import with_pairs
 from medge.exporters.jetson.static import fixed_batch
+from medge.exporters.trt_rules import breaches
+from medge.exporters.trt_tables import releases
 
 onnxruntime = silent_onnxruntime()
 
@@ -75,6 +79,10 @@ CASES: dict[str, tuple[int, dict[str, Tensor], list[str], dict[str, Any]]] = {
     "ReduceMean": (18, {"a": i8(2, 3)}, ["x", "a"], {"keepdims": 1}),
     "ReduceMean all": (18, {}, ["x"], {"keepdims": 0}),
     "ReduceMean none": (18, {}, ["x"], {"noop_with_empty_axes": 1}),
+    **{
+        f"{name} none": (18, {}, ["positive"], {"noop_with_empty_axes": 1})
+        for name in ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
+    },
     "ReduceMax": (20, {"a": i8(-1)}, ["x", "a"], {"keepdims": 0}),
     "ReduceL2": (18, {"a": i8(1)}, ["x", "a"], {}),
     "ReduceSum": (18, {"a": i8(1)}, ["x", "a"], {}),
@@ -110,6 +118,10 @@ CASES: dict[str, tuple[int, dict[str, Tensor], list[str], dict[str, Any]]] = {
     "Gelu tanh": (20, {}, ["x"], {"approximate": "tanh"}),
     "HardSwish": (14, {}, ["x"], {}),
     "Mish": (18, {}, ["x"], {}),
+    "Conv": (22, {"w": f4(3, 4, 3, 3) / 8}, ["x", "w"], {"pads": [1, 1, 1, 1]}),
+    "MaxPool": (22, {}, ["x"], {"kernel_shape": [2, 2]}),
+    "GlobalAveragePool": (22, {}, ["x"], {}),
+    "Elu": (22, {}, ["x"], {}),
     "Flatten": (21, {}, ["x"], {"axis": 2}),
     "Cast": (19, {}, ["x"], {"to": TensorProto.FLOAT16}),
     "Relu": (18, {}, ["x"], {}),
@@ -123,6 +135,8 @@ def case(name: str) -> onnx.ModelProto:
     outputs = {"Split": 4, "Split sizes": 3}.get(name, 1)
     node = helper.make_node(operator, inputs, [f"y{k}" for k in range(outputs)], "n", **attributes)
     nodes = [node]
+    if inputs[0] == "positive":  # for logarithms
+        nodes.insert(0, helper.make_node("Sigmoid", ["x"], ["positive"], "e"))
     if outputs > 1:  # the last part is the one that may be smaller
         nodes.append(helper.make_node("Neg", [f"y{outputs - 1}"], ["z"]))
     return model_of(nodes, constants, opset)
@@ -196,6 +210,85 @@ def test_what_has_no_older_form_is_refused_by_name(name: str) -> None:
 
     assert refused.value.rule == "lowering"
     assert f"{operator} 'the node'" in refused.value.message
+
+
+def test_a_choice_that_goes_without_saying_is_not_said() -> None:
+    """The parsers of TensorRT 10 refuse the attribute by its name, whatever it says."""
+    node = helper.make_node("ScatterND", ["x", "i", "u"], ["y"], "n", reduction="none")
+    model = model_of([node], {"i": i8(0).reshape(1, 1), "u": f4(1, 4, 6, 5)}, 18)
+
+    assert [len(each.attribute) for each in lowered(model, 20, frozenset()).graph.node] == [0]
+    added = helper.make_node("ScatterND", ["x", "i", "u"], ["y"], "n", reduction="add")
+    model = model_of([added], {"i": i8(0).reshape(1, 1), "u": f4(1, 4, 6, 5)}, 18)
+    assert [len(each.attribute) for each in lowered(model, 20, frozenset()).graph.node] == [1]
+
+
+HALF_LITERALS: dict[str, tuple[dict[str, Tensor], list[str], list[str]]] = {
+    # constants, inputs, operators that stand in its place
+    "Clip": ({"l": np.float16(-0.5), "h": np.float16(0.75)}, ["x", "l", "h"], ["Max", "Min"]),
+    "Clip above": ({"h": np.float16(0.75)}, ["x", "", "h"], ["Min"]),
+    "Clip below": ({"l": np.float16(0.25)}, ["x", "l"], ["Max"]),
+    "Pad": (
+        {"p": i8(0, 0, 2, 1, 0, 0, 1, 2), "v": np.float16(0.5)},
+        ["x", "p", "v"],
+        ["Cast", "Pad", "Cast"],
+    ),
+    "Pad with 0": (
+        {"p": i8(0, 0, 2, 1, 0, 0, 1, 2), "v": np.float16(0)},
+        ["x", "p", "v"],
+        ["Pad"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HALF_LITERALS)
+def test_a_bound_that_tensorrt_8_2_would_misread_is_written_otherwise(name: str) -> None:
+    constants, inputs, operators = HALF_LITERALS[name]
+    constants = {key: np.asarray(value) for key, value in constants.items()}
+    node = helper.make_node(name.partition(" ")[0], inputs, ["y"], "n")
+    model = model_of([node], constants, 13, kind=TensorProto.FLOAT16)
+    jetpack_4 = next(each for each in releases().values() if each.name == "8.2")
+    x = f4(*SHAPE).astype("f2")
+
+    made = with_wide_literals(model)
+
+    assert [each.op_type for each in made.graph.node] == operators
+    assert "is fp16 and is read as fp32" in str(breaches(model, jetpack_4)[0])
+    assert breaches(made, jetpack_4) == ()
+    np.testing.assert_array_equal(answers(made, x), answers(model, x))
+    np.testing.assert_array_equal(ort_answers(made, x), ort_answers(model, x))
+
+
+def test_a_bound_in_fp32_stays_as_it_is() -> None:
+    node = helper.make_node("Clip", ["x", "l"], ["y"], "n")
+    model = model_of([node], {"l": np.asarray(np.float32(0))}, 13)
+
+    assert [each.op_type for each in with_wide_literals(model).graph.node] == ["Clip"]
+
+
+def test_a_constant_that_only_the_body_of_an_if_reads_stays() -> None:
+    bodies = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(operator, ["x", "k"], ["r"], name)],
+            name,
+            [],
+            [helper.make_tensor_value_info("r", TensorProto.FLOAT, SHAPE)],
+        )
+        for name, operator in (("then", "Add"), ("else", "Mul"))
+    }
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["m"], "max", keepdims=0),
+        helper.make_node("Greater", ["m", "zero"], ["c"], "gt"),
+        helper.make_node("If", ["c"], ["y"], "if", **bodies),
+    ]
+    constants = {"zero": np.zeros((), "f4"), "k": np.full((1,), 3, "f4")}
+    model = model_of(nodes, constants, 13, shape=["batch", *SHAPE[1:]])
+    x = f4(*SHAPE)
+
+    made = with_pairs(with_wide_literals(lowered(fixed_batch(model, 2), 13, frozenset())))
+
+    onnx.checker.check_model(made, full_check=True)
+    np.testing.assert_array_equal(answers(made, x), answers(model, x))
 
 
 def test_a_graph_older_than_all_is_refused() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -204,6 +207,103 @@ def test_a_runtime_that_crashes_is_one_line_of_the_answer(
     assert "int8: crash" in done.stdout
 
 
+def started(folder: Path, *words: str | Path, **more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, folder / "run.py", "--runtime", "null", *words]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **more},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("hanging", "words", "kept"),
+    [("fp32", "stopped; there is 0 of 2 graphs", 0), ("int8", "out.json holds 1 of 2 graphs", 1)],
+)
+def test_what_is_done_is_kept_when_the_rest_is_stopped(
+    orin: BuildBundle, tmp_path: Path, hanging: str, words: str, kept: int
+) -> None:
+    modules, place = tmp_path / "modules", tmp_path / "place"
+    modules.mkdir()
+    place.mkdir()
+    (modules / "sitecustomize.py").write_text(
+        f"import sys, time\n{hanging!r} in sys.argv and '--one' in sys.argv and time.sleep(3600)\n"
+    )
+    out = place / "out.json"
+    asked = ("--duration-s", "0.01", "-o", out, *WARM)
+    with started(unpacked(orin), *asked, PYTHONPATH=str(modules)) as stopped:
+        assert stopped.stderr is not None
+        while f"{hanging}: building" not in stopped.stderr.readline():
+            assert stopped.poll() is None
+        time.sleep(0.5)
+        stopped.send_signal(signal.SIGINT)
+        told = stopped.stderr.read()
+    assert stopped.returncode == 130
+    assert words in told
+    assert [path.name for path in place.iterdir()] == ["out.json"][:kept]  # and nothing half done
+    assert not kept or [one.refused for one in read_documents(out)] == [None]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(
+    orin: BuildBundle, tmp_path: Path
+) -> None:
+    code, stdout, stderr = ran(unpacked(orin), "-o", str(tmp_path / "nowhere" / "x.json"))
+    assert (code, stdout) == (5, "")
+    assert "x.json cannot be written: No such file or directory; name another with -o" in stderr
+    assert "building" not in stderr
+
+
+def test_a_clock_that_was_never_set_is_told_before_anything_is_built(
+    orin: BuildBundle, tmp_path: Path
+) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text("import time\ntime.time = lambda: 60.0\n")
+    with started(unpacked(orin), PYTHONPATH=str(modules)) as refused:
+        _, told = refused.communicate(timeout=60)
+    assert refused.returncode == 5
+    assert "; set it: sudo date -s" in told
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b'{"files": {"a": 1}}', b'{"files": []}', b"\xff"])
+def test_a_build_that_is_cut_off_is_damaged(tmp_path: Path, raw: bytes) -> None:
+    folder = unpacked(built(tmp_path, ORIN))
+    (folder / "build.json").write_bytes(raw)
+
+    code, _, stderr = ran(folder, "--check")
+
+    assert code == 4
+    assert "build.json is damaged; copy it again" in stderr
+
+
+def test_one_engine_that_answers_nan_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    folder, out = unpacked(built(tmp_path, ORIN)), tmp_path / "nan.json"
+    runner = (folder / "run.py").read_text()
+    spoilt = "return dict(zip(self.names, self.session.run(self.names, inputs)))"
+    assert spoilt in runner
+    rows = "[row * self.times for row in self.session.run(self.names, inputs)]"
+    runner = runner.replace(spoilt, f"return dict(zip(self.names, {rows}))")
+    marked = "return OnnxSession(session)"
+    times = 'float("nan") if _graph["variant"] == "int8" else 1'
+    runner = runner.replace(marked, f"OnnxSession.times = {times}; {marked}")
+    build = json.loads((folder / "build.json").read_text())
+    build["files"]["run.py"]["sha256"] = hashlib.sha256(runner.encode()).hexdigest()
+    (folder / "run.py").write_text(runner)
+    (folder / "build.json").write_text(json.dumps(build))
+
+    code, stdout, stderr = ran(
+        folder, "--runtime", "onnxruntime", "--duration-s", "0.02", "-o", str(out), *WARM
+    )
+
+    assert code == 8, stderr
+    assert "int8: not-finite: golden case 1 is answered with NaN or infinity" in stdout
+    first, second = json.loads(out.read_bytes())["result"]["graphs"]
+    assert first["passed"]
+    assert second["rule"] == "not-finite"
+
+
 @pytest.mark.parametrize("name", ["fp32.onnx", "golden.npz", "gpu_engine.py"])
 def test_a_file_that_was_changed_is_refused_before_it_is_used(tmp_path: Path, name: str) -> None:
     folder = unpacked(built(tmp_path, ORIN))
@@ -281,6 +381,7 @@ FORGED: dict[str, tuple[Change, str]] = {
     "a fact more": (at("clock_mhz", to=5000), "document-numbers"),
     "null that answers": (at("runtime", to="null"), "document-numbers"),
     "a GPU's name": (at("runtime", to="tensorrt"), "build-board"),
+    "a call of ages": (at("graphs", 0, "series", "host_ns", to=[10**30] * 100), "document-numbers"),
 }
 
 
@@ -367,6 +468,32 @@ def test_what_an_orin_would_write_has_its_board_and_its_clocks(
                for w in first.sections.evidence.deviations)  # fmt: skip
     assert first.sections.golden is not None
     assert first.sections.golden.shares == {"fp32": 1.0}
+
+
+def test_int8_that_computes_in_fp32_is_doubted(answer: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "orin.json"
+    path.write_bytes(resealed(answer, gpu_answer))
+    wide, narrow = (one.result for one in read_documents(path))
+    assert wide is not None
+    assert narrow is not None
+    assert wide.sections is not None
+    assert narrow.sections is not None
+    assert "precision" not in {one.name for one in wide.sections.doubts.get("infer", ())}
+    assert "precision" in {one.name for one in narrow.sections.doubts["infer"]}
+
+
+ODD: dict[str, Change] = {
+    "half a letter": at("board", "files", "proc/device-tree/model", to="Orin \ud800"),
+    "a clock of many digits": at(
+        "graphs", 0, "states", "after", "sys/class/devfreq/17000000.gpu/min_freq", to="9" * 5000
+    ),
+    "a clock a little apart": at("graphs", 0, "series", "compute_ns", to=[370_300] * 1000),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_odd_and_harmless_is_imported(name: str, answer: bytes, tmp_path: Path) -> None:
+    assert refused(resealed(answer, gpu_answer, ODD[name]), tmp_path) == [None, None]
 
 
 FORGED_ON_GPU: dict[str, tuple[Change, str]] = {

@@ -16,11 +16,16 @@ from medge.bench.matrix.results import found_before, result_of
 from medge.bench.matrix.running import TURN_NS, Pace, Running, together
 from medge.bench.result import Result
 from medge.bench.store import Store
+from medge.profiles.cuda_gpus import gpu_of
 from medge.profiles.memory import memory_facts
+from medge.profiles.nvml import free_ratio
 from medge.profiles.sensors import Sampler, open_sensors
 
 MOST_AT_ONCE = 8  # processes that take turns
 SPARE_RATIO = 0.2  # of all memory: is left to everybody else
+DEVICE_FREE_RATIO = (
+    0.5  # of a GPU's memory: TensorRT builds in what it finds, and none says how much
+)
 FIRST_BYTES = 400_000_000  # a runtime with a common network, before any was loaded
 CROWD_ROUNDS = 3
 SEED = 0
@@ -43,6 +48,8 @@ class Session:
         Told what begins, and which part (0 to 1) of all cells is done.
     available_bytes
         Returns the memory that processes may still take, None where nobody tells.
+    free_ratio
+        Returns the free part of a device's own memory, None where nobody tells.
     """
 
     plan: Plan
@@ -50,6 +57,7 @@ class Session:
     limit_s: float = 300.0
     progress: Progress = lambda _what, _done: None
     available_bytes: Callable[[], int | None] = field(default_factory=lambda: _available_bytes)
+    free_ratio: Callable[[str], float | None] = field(default_factory=lambda: _free_ratio)
 
     def __post_init__(self) -> None:
         self.matrix = self.plan.matrix
@@ -109,7 +117,7 @@ class Session:
         while waiting:
             group = self._group = []
             try:
-                while waiting and self._fits(group):
+                while waiting and self._fits(group, waiting[0]):
                     running = Running(waiting.pop(0), self.limit_s, self._pace)
                     group.append(running)
                     self._begin(running)
@@ -118,10 +126,13 @@ class Session:
                 for running in group:
                     running.close()
 
-    def _fits(self, group: Sequence[Running]) -> bool:
+    def _fits(self, group: Sequence[Running], cell: Cell) -> bool:
         """Whether one more process finds memory; the first always gets its chance."""
         if not group or len(group) >= MOST_AT_ONCE:
             return not group
+        free = self.free_ratio(cell.candidate.device)
+        if free is not None and free < DEVICE_FREE_RATIO:
+            return False
         available, largest = self.available_bytes(), max(r.loaded_rss_bytes for r in group)
         return available is None or available >= max(largest, FIRST_BYTES)
 
@@ -214,6 +225,11 @@ def _crowds(cells: Iterable[Cell]) -> Iterator[tuple[Cell, ...]]:
 
 def _subjects(cells: Iterable[Cell]) -> list[Subject]:
     return list({cell.subject.digest: cell.subject for cell in cells}.values())
+
+
+def _free_ratio(device: str) -> float | None:
+    gpu = gpu_of(device)
+    return None if gpu is None or gpu.pci_bus_id is None else free_ratio(gpu.pci_bus_id)
 
 
 def _available_bytes() -> int | None:

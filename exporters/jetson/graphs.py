@@ -14,6 +14,7 @@ from medge.errors import GateError
 from medge.exporters.graph import cleaned
 from medge.exporters.graph_view import COMPUTE
 from medge.exporters.jetson.jetpack import JetPack
+from medge.exporters.jetson.literals import with_wide_literals
 from medge.exporters.jetson.lowering import lowered
 from medge.exporters.jetson.pairs import with_pairs
 from medge.exporters.jetson.static import fixed_batch, typed
@@ -68,6 +69,8 @@ def converted(
         Rule ``conversion``: it was, and answers otherwise.
     """
     model = lowered(fixed_batch(onnx.load_from_string(graph), batch), pack.opset, pack.without)
+    if pack.wide_literals:
+        model = with_wide_literals(model)
     for release in pack.releases:
         check_graph_for(release, f"JetPack {pack.version}", model)
     if pack.int8_weights == "pairs":
@@ -81,8 +84,7 @@ def converted(
         raise GateError(
             "conversion",
             f"The graph for JetPack {pack.version} differs from the bundle's by {max_abs:.3g}; "
-            f"{limit:.3g} are allowed. This is a fault of medge: report it, and use another "
-            "variant.",
+            f"{limit:.3g} are allowed. This is a fault of medge: report it.",
         )
     return Converted(raw, model, max_abs)
 
@@ -111,7 +113,7 @@ def _difference(
     """Return the largest difference, and what fp32 may show of it."""
     pictures = [inputs[i : i + 1] for i in range(len(inputs))]
     before = defined_outputs(rounded_as_half(graph), pictures, manifest)
-    full = [np.repeat(picture, batch, axis=0) for picture in pictures]
+    full = (np.repeat(picture, batch, axis=0) for picture in pictures)
     after = defined_outputs(rounded_as_half(raw), full, manifest)
     apart = max(
         float(np.abs(after[name] - np.repeat(before[name], batch, axis=0)).max()) for name in before

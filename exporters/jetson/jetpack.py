@@ -56,6 +56,11 @@ class JetPack:
         )
 
     @property
+    def wide_literals(self) -> bool:
+        """Whether a parser takes bounds and fill values for fp32 (``literals``)."""
+        return any(release.name == "8.2" for release in self.releases)
+
+    @property
     def int8_weights(self) -> Literal["pairs", "integers"]:
         """How weights are stored: TensorRT 8 wants them as float, with Q and DQ behind.
 

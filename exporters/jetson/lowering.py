@@ -10,6 +10,7 @@ from onnx import defs, helper
 
 from medge.errors import BundleError
 from medge.exporters.graph import opset_of
+from medge.exporters.graph_view import names_read
 from medge.exporters.jetson.lowering_rules import DECOMPOSED, LOWERED, Work, refused
 
 UNCHANGED = frozenset(
@@ -18,11 +19,19 @@ UNCHANGED = frozenset(
         *("Equal", "GreaterOrEqual", "LessOrEqual", "Flatten", "Transpose", "Squeeze", "IsNaN"),
         *("Unsqueeze", "Constant", "ConstantOfShape", "CumSum", "Cast", "AveragePool", "GRU"),
         *("BatchNormalization", "QuantizeLinear", "DequantizeLinear", "LSTM", "RNN", "HardSwish"),
-        *("ScatterElements", "ScatterND", "LpPool", "Mish"),
+        *("ScatterElements", "ScatterND", "LpPool", "Mish", "IsInf", "ThresholdedRelu", "Round"),
+        *("Conv", "ConvTranspose", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "Dropout"),
+        *("GlobalLpPool", "InstanceNormalization", "LpNormalization", "EyeLike"),
+        *("HardSigmoid", "Softplus", "Softsign", "Elu", "Selu", "Sin", "Sinh", "Cos", "Cosh"),
+        *("Tan", "Asin", "Asinh", "Acos", "Acosh", "Atan", "Atanh"),
     }
 )
 """Operators whose later versions only take more types, or have attributes whose default is what
 the older version does (ONNX, docs/Changelog.md, 13 to 23)."""
+
+REFUSED_IF_SAID = frozenset({"ScatterND", "ScatterElements"})
+"""Their parsers refuse the attribute ``reduction`` by its name, also where it says what is so
+without it (onnx-tensorrt 10.1, onnxOpImporters.cpp)."""
 
 OLDEST = 13  # Q and DQ have a scale for each channel from here on
 IR_VERSIONS = ((13, 7), (15, 8), (19, 9), (21, 10))  # of onnx 1.8, 1.10, 1.14 and 1.16
@@ -58,7 +67,7 @@ def lowered(model: onnx.ModelProto, opset: int, without: Set[str]) -> onnx.Model
     made.graph.node.extend(copies)
     made.opset_import.append(helper.make_opsetid("", work.opset))
     made.ir_version = next(ir for at, ir in reversed(IR_VERSIONS) if work.opset >= at)
-    read = {name for node in copies for name in node.input} | work.view.outputs
+    read = names_read(copies) | work.view.outputs
     kept = [t for t in (*model.graph.initializer, *work.constants) if t.name in read]
     del made.graph.initializer[:]
     made.graph.initializer.extend(kept)
@@ -69,8 +78,11 @@ def _older(work: Work, node: onnx.NodeProto, without: Set[str]) -> Iterator[onnx
     """Yield what stands in a node's place; a rule's own nodes are of the older opset already."""
     now = _version(node.op_type, opset_of(work.model))
     then = _version(node.op_type, work.opset)
-    if node.op_type in DECOMPOSED and (then is None or node.op_type in without):
+    otherwise = then is None or (then != now and node.op_type not in UNCHANGED)
+    if node.op_type in DECOMPOSED and (otherwise or node.op_type in without):
         yield from DECOMPOSED[node.op_type](work, node)
+    elif node.op_type in REFUSED_IF_SAID:
+        yield _plain(_unsaid(node), work.opset)
     elif now == then:
         yield node
     elif then is None:
@@ -81,7 +93,17 @@ def _older(work: Work, node: onnx.NodeProto, without: Set[str]) -> Iterator[onnx
     elif node.op_type in UNCHANGED:
         yield _plain(node, work.opset)
     else:
-        raise refused(node, f"opset {now} gave it another meaning")
+        raise refused(node, f"opset {now} gave it another meaning than opset {work.opset} has")
+
+
+def _unsaid(node: onnx.NodeProto) -> onnx.NodeProto:
+    """Return a copy without the attributes that say what is so without them."""
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    for each in node.attribute:
+        if _is_default(node, each):
+            made.attribute.remove(each)
+    return made
 
 
 def _version(operator: str, opset: int) -> int | None:

@@ -103,7 +103,7 @@ def refused(node: onnx.NodeProto, why: str) -> BundleError:
     return BundleError(
         "lowering",
         f"{node.op_type} {shown} cannot be written for this JetPack: {why}. Replace that operator "
-        "in the network, or choose a device with a newer JetPack.",
+        "in the network, export it with an older --opset, or choose a device with a newer JetPack.",
     )
 
 
@@ -111,10 +111,12 @@ def _reduce(work: Work, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Axes are an input since opset 18, an attribute before."""
     axes = work.constant(node, 1)
     none = axes is None or axes.size == 0
-    if none and attribute(node, "noop_with_empty_axes", 0):
-        yield helper.make_node("Identity", [node.input[0]], node.output, node.name)
+    if none and attribute(node, "noop_with_empty_axes", 0):  # each value is a sum of one
+        operator = _OF_ONE.get(node.op_type, "Identity")
+        given = [node.input[0]] * (2 if operator == "Mul" else 1)
+        yield helper.make_node(operator, given, node.output, node.name)
         return
-    given: dict[str, Any] = (
+    axes_said: dict[str, Any] = (
         {} if none or axes is None else {"axes": [int(axis) for axis in axes.ravel()]}
     )
     yield helper.make_node(
@@ -123,7 +125,7 @@ def _reduce(work: Work, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         node.output,
         node.name,
         keepdims=attribute(node, "keepdims", 1),
-        **given,
+        **axes_said,
     )
 
 
@@ -145,6 +147,8 @@ def _pad(work: Work, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     if mode not in ("constant", "reflect", "edge"):
         raise refused(node, f"its mode is {mode}")
     names = list(node.input[:3])
+    while names and not names[-1]:  # TensorRT 8.2 counts them and then looks at the absent one
+        names.pop()
     axes = work.constant(node, 3)
     if axes is not None:
         pads, rank = work.constant(node, 1), work.rank(node)
@@ -269,6 +273,9 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
         found[value.name] = value.type.tensor_type.elem_type
     return found
 
+
+_OF_ONE = {"ReduceL1": "Abs", "ReduceL2": "Abs", "ReduceSumSquare": "Mul", "ReduceLogSum": "Log"}
+"""What a reduction over no axis does to each value, where that is something (ONNX, Reduce*-18)."""
 
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from medge.exporters.graph_view import GraphView, attribute
+from medge.exporters.graph_view import GraphView, attribute, names_read
 from medge.exporters.network import Tensor
 from medge.exporters.qdq import dequantized
 
@@ -68,7 +68,7 @@ def _with(
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    read = {name for node in copies for name in node.input} | {v.name for v in model.graph.output}
+    read = names_read(copies) | {value.name for value in model.graph.output}
     del made.graph.node[:], made.graph.initializer[:], made.graph.value_info[:]
     made.graph.node.extend(copies)
     made.graph.initializer.extend(t for t in model.graph.initializer if t.name in read)

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from medge.errors import BundleError
-from medge.exporters.graph_view import GraphView, attribute
+from medge.exporters.graph_view import GraphView, attribute, names_read
 from medge.exporters.network import Tensor
 
 LARGEST_SHAPE = 64  # values of a constant that may be a shape
@@ -98,7 +98,7 @@ def _fold_once(model: onnx.ModelProto) -> bool:
     if not constants:
         return False
     made = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    read = {name for node in kept for name in node.input} | view.outputs
+    read = names_read(kept) | view.outputs
     named = [tensor for tensor in (*model.graph.initializer, *made) if tensor.name in read]
     copies = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in named]
     del model.graph.node[:], model.graph.initializer[:]

@@ -27,7 +27,7 @@ from medge.engine.builds import (
 from medge.engine.manifest import GOLDEN, MANIFEST, FileEntry
 from medge.engine.selftest import REDUCED_RATIO
 from medge.engine.session import ports
-from medge.errors import BundleError, StorageError, UsageError
+from medge.errors import BundleError, GateError, StorageError, UsageError
 from medge.exporters.graph import opset_of
 from medge.exporters.jetson.graphs import Converted, compute_names, converted, wide_names
 from medge.exporters.jetson.jetpack import JetPack, jetpack_of
@@ -58,11 +58,15 @@ class BuildBundle:
         The archive.
     digest
         Of build.json in it: results name it.
+    max_abs
+        By variant, the largest difference between its graph and the bundle's. It is not in
+        build.json: another CPU adds up in another order, and equal bundles give equal bytes.
     """
 
     path: Path
     digest: str
     build: Build
+    max_abs: Mapping[str, float]
 
 
 def write_build_bundle(
@@ -88,7 +92,7 @@ def write_build_bundle(
     BundleError
         Rule ``build-empty``: TensorRT there takes none of the graphs. And those of the bundle.
     GateError
-        Rule ``conversion``: a converted graph answers otherwise.
+        Rule ``conversion``: none is left, and a converted graph answers otherwise.
     StorageError
         Rules ``build-output`` and ``state-write``.
     """
@@ -97,13 +101,15 @@ def write_build_bundle(
         raise UsageError(
             "build-folder", f"{folder}: is no folder. Make it first, or name another with -o."
         )
-    graphs, files, left_out = _graphs(bundle, pack, batch)
-    if not graphs:
+    made, left_out = _graphs(bundle, pack, batch)
+    if not made:
         raise BundleError(
             "build-empty",
             f"{bundle.manifest.name}: TensorRT of JetPack {pack.version} takes none of its graphs: "
             f"{left_out[0].reason} Choose a device with a newer JetPack.",
         )
+    graphs = [_graph(bundle, variant, pack, one) for variant, one in made]
+    files = {graph.file: one.raw for graph, (_, one) in zip(graphs, made, strict=True)}
     files |= {name: resources.files(RUNNER).joinpath(name).read_bytes() for name in SCRIPTS}
     files |= {MANIFEST: _manifest(bundle), GOLDEN: bundle.read(GOLDEN)}
     build = _described(bundle, target, pack, batch, graphs=graphs, left_out=left_out)
@@ -117,36 +123,55 @@ def write_build_bundle(
     name = f"{bundle.manifest.name}-{target.id}{batch_name(batch)}"
     path = folder / f"{name}{SUFFIX}"
     _write(path, _archive(name, files))
-    return BuildBundle(path, keep_build(files), build)
+    apart = {variant.name: one.max_abs for variant, one in made}
+    return BuildBundle(path, keep_build(files), build, apart)
 
 
 def _graphs(
     bundle: Bundle, pack: JetPack, batch: int
-) -> tuple[list[BuildGraph], dict[str, bytes], list[LeftOut]]:
+) -> tuple[list[tuple[Variant, Converted]], list[LeftOut]]:
     """Return the graphs that TensorRT takes there, and why the others are not among them."""
-    manifest, inputs = bundle.manifest, bundle.golden().inputs[bundle.manifest.inputs[0].name]
-    graphs, files, left_out = [], {}, []
-    for variant in manifest.variants:
+    made, left_out = [], []
+    wrong: GateError | None = None
+    for variant in bundle.manifest.variants:
         reason = _hopeless(variant, pack)
         if reason is None:
             try:
-                made = converted(
-                    bundle.read(variant.file),
-                    pack,
-                    batch,
-                    inputs=inputs,
-                    manifest=manifest,
-                    allowed=variant.golden_tolerance,
-                )
-            except BundleError as error:
+                made.append((variant, _converted(bundle, variant, pack, batch)))
+            except (BundleError, GateError) as error:
                 reason = error.message
+                wrong = wrong or (error if isinstance(error, GateError) else None)
+                if batch != 1 and _is_made_for_one(bundle, variant, pack):
+                    reason = (
+                        f"It takes one picture in a call and not {batch}: sides or indices in it "
+                        "are those of one. Leave --batch out."
+                    )
         if reason is not None:
             left_out.append(LeftOut(variant=variant.name, reason=reason))
-            continue
-        graph = _graph(bundle, variant, pack, made)
-        graphs.append(graph)
-        files[graph.file] = made.raw
-    return graphs, files, left_out
+    if wrong is not None and not made:
+        raise wrong
+    return made, left_out
+
+
+def _converted(bundle: Bundle, variant: Variant, pack: JetPack, batch: int) -> Converted:
+    manifest = bundle.manifest
+    return converted(
+        bundle.read(variant.file),
+        pack,
+        batch,
+        inputs=bundle.golden().inputs[manifest.inputs[0].name],
+        manifest=manifest,
+        allowed=variant.golden_tolerance,
+    )
+
+
+def _is_made_for_one(bundle: Bundle, variant: Variant, pack: JetPack) -> bool:
+    """Whether a graph that cannot be written for several pictures can be for one."""
+    try:
+        _converted(bundle, variant, pack, 1)
+    except (BundleError, GateError):
+        return False
+    return True
 
 
 def _hopeless(variant: Variant, pack: JetPack) -> str | None:
@@ -172,7 +197,6 @@ def _graph(bundle: Bundle, variant: Variant, pack: JetPack, made: Converted) -> 
         compute=compute_names(made.model),
         kept_fp32=wide_names(made.model) if told else (),
         tolerance=_tolerance(bundle, variant),
-        converted_max_abs=made.max_abs,
         drift=None if variant.drift is None else variant.drift.verdict,
     )
 

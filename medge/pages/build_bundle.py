@@ -20,6 +20,7 @@ def build_object(made: BuildBundle) -> dict[str, Any]:
         "path": str(made.path),
         "build_sha256": made.digest,
         "run_on_a_gpu": False,
+        "max_abs": dict(made.max_abs),
         "build": msgspec.to_builtins(made.build),
     }
 

@@ -89,7 +89,7 @@ def row(name: str, path: Path, board: str, folder: Path, tally: Tally) -> None:
         made = write_build_bundle(bundle, find_target(board), folder)
     for one in made.build.left_out:
         tally.reasons[f"{one.variant}: {one.reason[:110]}"] += 1
-    graphs = ", ".join(f"{g.variant} {g.converted_max_abs:.1g}" for g in made.build.graphs)
+    graphs = ", ".join(f"{name} {value:.1g}" for name, value in made.max_abs.items())
     golden = answered(made, tally, f"{name} on {board}")
     # TensorRT 8 takes what RTX does not: weights as pairs are for it alone.
     rtx = parsed(made) if made.build.int8_weights == "integers" else "-"

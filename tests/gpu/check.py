@@ -22,6 +22,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -45,7 +46,9 @@ from medge.engine.select import ON_NVIDIA
 from medge.errors import MedgeError
 from medge.profiles.cuda_driver import CudaDriver, CudaGpu, driver
 from medge.profiles.device import cpu_name
+from medge.profiles.gpu import Gpu
 from medge.profiles.nvidia import nvidia
+from medge.profiles.nvml import index_of
 from medge.profiles.sensors import Sampler, Trace, open_sensors
 
 NETWORK = "resnet18"  # beside torch; untrained weights, which cost the same
@@ -54,6 +57,7 @@ PHANTOMS = 320  # a decision each: none that differs bounds the rate at 1 %
 PACKAGES = ("medge", "numpy", "onnx", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "torch",
             "torchvision", "cuda-bindings", "nvidia-ml-py", "nvidia-cudnn-cu13")  # fmt: skip
 NO_GPU, FAILED = 5, 8
+NOTHING = "No backend that is installed here runs on {}: docs/nvidia.md says which do."
 NOBODY = CudaDriver(
     state="ready",
     version="none",
@@ -107,11 +111,12 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ["MEDGE_HOME"] = str(folder / "state")
-        sensors = stack.enter_context(Sampler(stack.enter_context(open_sensors())))
         bundles = [stack.enter_context(open_bundle(path)) for path in made_bundles(folder)]
-        cells = tuple(measured(bundles, device, batches, options.seconds, folder))
+        cells, trace = measured(bundles, device, batches, options.seconds, folder)
+        if all(cell.latency is None for cell in cells):
+            print(NOTHING.format(found.gpus[0].name), file=sys.stderr)
+            return NO_GPU
         torch_cells = tuple(baselines(NETWORK, SHAPE, batches))
-        trace = sensors.trace()
     told, commit = nvidia(), git("rev-parse", "HEAD")
     record = GpuRecord(
         date=datetime.now(timezone.utc).date().isoformat(),
@@ -122,7 +127,7 @@ def main() -> int:
         cuda=found.version or "unknown",
         cpu=f"{cpu_name()}, {platform.system()} {platform.release()}",
         versions={"python": platform.python_version(), **installed()},
-        clocks=clocks(trace, told.gpus[0] if told.gpus else None),
+        clocks=clocks(trace, found.gpus[0], told.gpus),
         suite=tuple(suite.outcomes),
         cells=cells,
         baselines=torch_cells,
@@ -173,8 +178,11 @@ def phantoms(bundle: Bundle, folder: Path, seeds: range) -> Path:
 
 def measured(
     bundles: list[Bundle], device: str, batches: tuple[int, ...], seconds: float, folder: Path
-) -> Iterator[Cell]:
-    """Measure every backend, precision and batch on the first GPU, then judge decisions."""
+) -> tuple[tuple[Cell, ...], Trace]:
+    """Measure every backend, precision and batch on the first GPU, then judge decisions.
+
+    Returns also what the sensors told while cells were measured, and no longer.
+    """
     absent = absence if device == "cpu" else gpu_absence
     present = tuple(name for name in ON_NVIDIA if absent(name) is None)
     asked = Asked(
@@ -185,10 +193,13 @@ def measured(
         seconds=seconds,
     )
     planned = plan([Subject.of(bundle) for bundle in bundles], asked)
-    results = Session(planned).run()
+    with open_sensors() as opened, Sampler(opened) as sensors:
+        results = Session(planned).run()
+        trace = sensors.trace()
     judges = {
         each.digest: Judge(each, phantoms(each, folder, range(PHANTOMS)), None) for each in bundles
     }
+    cells = []
     for cell in planned.cells:
         drift: dict[str, int] = {}
         plain = cell.candidate.batch == 1
@@ -198,7 +209,8 @@ def measured(
                 drift = {"flips": found.flips, "cases": found.cases}
             except MedgeError as error:
                 print(f"{cell.words}: {error}", file=sys.stderr)
-        yield cell_of(results[cell.key], drift)
+        cells.append(cell_of(results[cell.key], drift))
+    return tuple(cells), trace
 
 
 def cell_of(result: Result, drift: dict[str, int]) -> Cell:
@@ -230,24 +242,27 @@ def cell_of(result: Result, drift: dict[str, int]) -> Cell:
     )
 
 
-def clocks(trace: Trace, gpu: object) -> Clocks:
-    """Return the clocks while it measured, of the first GPU that NVML tells of."""
+def clocks(trace: Trace, gpu: CudaGpu, told: tuple[Gpu, ...]) -> Clocks:
+    """Return the clocks of CUDA's first GPU while it measured; NVML may count in another order."""
+    index = None if gpu.pci_bus_id is None else index_of(gpu.pci_bus_id)
+    known = None if index is None else told[index]
 
     def values(quantity: str) -> list[float]:
         return [
             value
             for channel, column in zip(trace.channels, trace.values, strict=True)
-            if (channel.quantity, channel.part) == (quantity, "gpu0")
+            if (channel.quantity, channel.part) == (quantity, f"gpu{index}")
             for value in column
             if value is not None
         ]
 
     sm, throttle = values("clock"), values("throttle")
     return Clocks(
-        sm_mhz=(int(min(sm)), int(max(sm))) if sm else None,
-        max_sm_mhz=getattr(gpu, "max_sm_clock_mhz", None),
-        memory_mhz=getattr(gpu, "memory_clock_mhz", None),
-        power_limit_w=getattr(gpu, "power_limit_w", None),
+        # A quarter of the readings may be from loading, with the clock of an idle GPU.
+        sm_mhz=(int(np.quantile(sm, 0.25)), int(max(sm))) if sm else None,
+        max_sm_mhz=None if known is None else known.max_sm_clock_mhz,
+        memory_mhz=None if known is None else known.memory_clock_mhz,
+        power_limit_w=None if known is None else known.power_limit_w,
         throttled=any(throttle) if throttle else None,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from medge.engine.backends import BACKENDS
+from medge.engine.backends import BACKENDS, backend_class
 from medge.engine.backends.presence import gpu_absence
 from medge.engine.bundle import Bundle, find_bundle, open_bundle
 from medge.engine.select import ON_NVIDIA
@@ -29,6 +29,14 @@ def backend(request: pytest.FixtureRequest, gpus: tuple[CudaGpu, ...]) -> str:
     missing = gpu_absence(name) if name in BACKENDS else None
     if name not in BACKENDS or missing is not None:
         pytest.skip(f"{name}: {missing.message if missing else 'not in this version'}")
+    runtime = backend_class(name)()
+    try:
+        if gpus[0].device not in runtime.devices():
+            pytest.skip(f"{name} does not run on {gpus[0].name}")
+    finally:
+        runtime.close()
+    if name == "tensorrt-rtx" and gpus[0].compute_capability == "7.5":
+        pytest.skip(f"{name} has no matrix products in fp32 on {gpus[0].name}")
     return name
 
 

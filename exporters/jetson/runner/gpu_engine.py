@@ -19,6 +19,7 @@ TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
 SM_COUNT, MAJOR, MINOR = 16, 75, 76  # cudaDeviceAttr
 WORKSPACE_PART = 4  # a quarter of the memory, which a Jetson's CPU and GPU share
 NOT_USABLE = "finds no GPU that it can use; look whether its driver is loaded"
+TYPES = {"FLOAT": "f4", "HALF": "f2", "INT32": "i4", "INT64": "i8", "INT8": "i1", "UINT8": "u1"}
 NO_GPU = (35, 100)  # cudaErrorInsufficientDriver, cudaErrorNoDevice
 EVENTS = ("copy_in_ns", "compute_ns", "copy_out_ns")  # between four CUDA events
 
@@ -129,7 +130,9 @@ class TensorRT:
                 "TensorRT {} is here, these graphs need {}; make the build bundle for this "
                 "JetPack".format(self.version, build["tensorrt"]),
             )
-        self.logger = self.trt.Logger(self.trt.Logger.WARNING)  # it writes to stderr
+        self.logger = self.trt.Logger(self.trt.Logger.WARNING)  # it writes to stdout or stderr
+        if hasattr(self.trt, "init_libnvinfer_plugins"):  # TensorRT 10's parser no longer does it
+            self.trt.init_libnvinfer_plugins(self.logger, "")
         self.typed = hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
     def plan(self, raw: bytes, graph: Json) -> bytes:
@@ -151,7 +154,7 @@ class TensorRT:
         self._configure(config, network, graph)
         made = builder.build_serialized_network(network, config)
         if made is None:
-            raise RefusedError("build", "TensorRT can build no engine; its words are on stderr")
+            raise RefusedError("build", "TensorRT can build no engine; its words are printed above")
         return bytes(made)
 
     def _configure(self, config: Any, network: Any, graph: Json) -> None:
@@ -210,7 +213,8 @@ class GpuSession:
         self.inputs: Dict[str, Buffer] = {}
         self.outputs: Dict[str, Buffer] = {}
         for name, given, shape, dtype in _ports(trt, engine):
-            made = Buffer(cuda, name, tuple(shape), trt.nptype(dtype))
+            # trt.nptype of TensorRT 8 asks for np.bool, which newer numpy has not.
+            made = Buffer(cuda, name, tuple(shape), np.dtype(TYPES[dtype.name]))
             (self.inputs if given else self.outputs)[name] = made
         if hasattr(self.context, "execute_async_v3"):
             for port in self._ports():

@@ -5,7 +5,8 @@ It needs what JetPack brings: Python 3.6 or later, numpy, TensorRT and CUDA's ru
     python3 run.py              writes result.json, which `medge results import` takes
     python3 run.py --check      only looks whether every file is whole
 Each engine is built and run in a process of its own, so that a crash is one line of the answer.
-Exit codes: 0 done, 2 usage, 4 damaged files, 5 something could not run, 8 an answer is wrong.
+Exit codes: 0 done, 2 usage, 4 damaged files, 5 something could not run, 8 an answer is wrong,
+130 stopped with Ctrl-C: the answer holds the graphs that were done by then.
 """
 
 import argparse
@@ -31,7 +32,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LEAST_CALLS = 10
 MOST_CALLS = 200000
 LONGEST_S = 4 * 3600  # of one engine: a large network takes a Nano most of an hour
-DAMAGED, NOT_RUN, WRONG = 4, 5, 8
+DAMAGED, NOT_RUN, WRONG, STOPPED = 4, 5, 8, 130
+NOT_FINITE = "not-finite"
+EARLIEST = 1704067200  # 2024: a clock that tells less was never set, and the answer is refused
 BOARD_FILES = (
     *("proc/device-tree/model", "proc/device-tree/compatible", "etc/nv_tegra_release"),
     *("etc/nvpmodel.conf", "var/lib/nvpmodel/status"),
@@ -47,6 +50,8 @@ STATE_FILES = (
     *("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",),
     *("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",),
 )
+
+FILE_CAP_BYTES = 1 << 16  # nvpmodel.conf of a board with eight modes has most of 16 KiB
 
 Json = Dict[str, Any]
 Call = Callable[[], Json]
@@ -122,7 +127,7 @@ def main(arguments: List[str]) -> int:
     asked = _asked(arguments)
     try:
         raw = _read("build.json")
-        build = json.loads(raw.decode())
+        build = _parsed(raw)
         _check_files(build)
     except RefusedError as refused:
         print("refused: " + refused.reason, file=sys.stderr)
@@ -137,6 +142,16 @@ def main(arguments: List[str]) -> int:
     if not set(wanted) <= set(known):
         print("usage: the variants here are " + ", ".join(known), file=sys.stderr)
         return 2
+    problem = _in_the_way(asked.output)
+    if problem:
+        print("refused: " + problem, file=sys.stderr)
+        return NOT_RUN
+    return _measured(asked, raw, build, wanted)
+
+
+def _measured(asked: Any, raw: bytes, build: Json, wanted: List[str]) -> int:
+    """Build and measure one graph after another; return the exit code."""
+    graphs: List[Json] = []
     result = {
         "build_sha256": hashlib.sha256(raw).hexdigest(),
         "bundle_sha256": build["bundle_sha256"],
@@ -147,10 +162,46 @@ def main(arguments: List[str]) -> int:
         "warm_up_ns": int(asked.warm_up_ms * 1e6),
         "duration_ns": int(asked.duration_s * 1e9),
         "board": _board(asked.root),
-        "graphs": [_in_a_process(asked, variant) for variant in wanted],
+        "graphs": graphs,
     }
-    _write(asked.output, result)
+    try:
+        for variant in wanted:
+            graphs.append(_in_a_process(asked, variant))
+            _write(asked.output, result)  # what is done is kept, whatever comes
+    except KeyboardInterrupt:
+        done = asked.output + " holds" if graphs else "there is"
+        print(f"stopped; {done} {len(graphs)} of {len(wanted)} graphs", file=sys.stderr)
+        return STOPPED
+    except OSError as error:
+        print(f"refused: {asked.output} cannot be written: {error.strerror}", file=sys.stderr)
+        return NOT_RUN
     return _told(asked, result)
+
+
+def _parsed(raw: bytes) -> Json:
+    """Return build.json; what lies there may be cut off, or something else's."""
+    try:
+        build: Json = json.loads(raw.decode())
+        if all(isinstance(entry["sha256"], str) for entry in build["files"].values()):
+            return build
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass  # told below
+    raise RefusedError("file", "build.json is damaged; copy it again")
+
+
+def _in_the_way(output: str) -> str:
+    """Return what would make hours of building useless: a clock never set, no place to write."""
+    if time.time() < EARLIEST:
+        now = time.strftime("%Y-%m-%d", time.gmtime())
+        return f"the clock says {now}; set it: sudo date -s '2026-01-31 12:00'"
+    part = output + ".part"
+    try:
+        with open(part, "w"):
+            pass
+        os.unlink(part)
+    except OSError as error:
+        return f"{output} cannot be written: {error.strerror}; name another with -o"
+    return ""
 
 
 def _asked(arguments: List[str]) -> Any:
@@ -193,7 +244,8 @@ def _check_files(build: Json) -> None:
 def _in_a_process(asked: Any, variant: str) -> Json:
     """Let one graph be built and measured where a crash stops nothing else."""
     print(f"{variant}: building, which may take minutes ...", file=sys.stderr)
-    handle, answer = tempfile.mkstemp(prefix="medge-", suffix=".json")
+    beside = os.path.dirname(os.path.abspath(asked.output))
+    handle, answer = tempfile.mkstemp(prefix=".medge-", suffix=".json", dir=beside)
     os.close(handle)
     command = [sys.executable, os.path.abspath(__file__), "--one", variant, "-o", answer]
     command += ["--runtime", asked.runtime, "--warm-up-ms", str(asked.warm_up_ms)]
@@ -211,7 +263,10 @@ def _in_a_process(asked: Any, variant: str) -> Json:
             child.kill()
             child.wait()
         os.unlink(answer)
-    found: Json = json.loads(text) if text else _crashed(variant, status)
+    try:
+        found: Json = json.loads(text)
+    except ValueError:  # none, or cut off where the disk was full
+        found = _crashed(variant, status)
     found["states"] = {"before": before, "after": _states(asked.root)}
     return found
 
@@ -223,6 +278,7 @@ def _crashed(variant: str, status: int) -> Json:
 
 def _one(asked: Any, build: Json) -> int:
     """Build and measure one graph, and write what came of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started it ends it then
     graph = next(graph for graph in build["graphs"] if graph["variant"] == asked.one)
     found: Json = {"variant": asked.one}
     try:
@@ -259,7 +315,11 @@ def _proven(session: Any, graph: Json, build: Json) -> Json:
             return {}
         for name in names:
             apart = np.abs(outputs[name].astype("f8") - arrays[folder + name][case])
-            max_abs = max(max_abs, float(apart.max()) if np.isfinite(apart).all() else 1e300)
+            if not np.isfinite(apart).all():
+                raise RefusedError(
+                    NOT_FINITE, f"golden case {case + 1} is answered with NaN or infinity"
+                )
+            max_abs = max(max_abs, float(apart.max()))
             rows[name].append([float(value) for value in outputs[name][0]])
     return {"max_abs": max_abs, "passed": max_abs <= graph["tolerance"], "outputs": rows}
 
@@ -315,14 +375,14 @@ def _states(root: str) -> Json:
 def _text(root: str, name: str) -> str:
     try:
         with open(os.path.join(root, name), "rb") as stream:
-            return stream.read(8192).decode("utf-8", "replace")
+            return stream.read(FILE_CAP_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""  # not every board has every file; what is not there is not told
 
 
 def _write(path: str, result: Json) -> None:
     """Write the answer whole or not at all, with the digest of what it says."""
-    plain = json.dumps(result, sort_keys=True, separators=(",", ":"))
+    plain = json.dumps(result, sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = hashlib.sha256(plain.encode()).hexdigest()
     part = path + ".part"
     with open(part, "w") as stream:
@@ -336,7 +396,7 @@ def _told(asked: Any, result: Json) -> int:
     for found in result["graphs"]:
         name = found["variant"]
         if "rule" in found:
-            code = code or NOT_RUN
+            code = WRONG if found["rule"] == NOT_FINITE else code or NOT_RUN
             print(f"{name}: {found['rule']}: {found['reason']}")
             continue
         series = found["series"]
