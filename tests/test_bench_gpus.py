@@ -18,7 +18,7 @@ from command_line import Typed
 from nvml_stand_in import library
 from stored_results import DEVICE, DRIFT, result
 
-from medge.bench.candidates import Runtime, stored_drift
+from medge.bench.candidates import Runtime, judged_as, stored_drift
 from medge.bench.compare import compare_results
 from medge.bench.exchange import decode, encode
 from medge.bench.matrix import cells
@@ -133,6 +133,31 @@ def test_a_gpu_that_cannot_be_used_is_a_row_with_what_keeps_it_from_it(
     assert planned.cells == []
     assert [each.rule for each in planned.refused] == [rule]
     assert told in planned.refused[0].reason
+
+
+def test_a_broken_package_stops_its_own_rows_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asked_for(name: str) -> tuple[str, ...]:
+        if name == "onnxruntime":
+            raise BackendError("runtime-crash", "It crashed. Install it again.")
+        return ("cpu",)
+
+    monkeypatch.setattr(cells, "_devices", asked_for)
+    asked = Asked(backends=("onnxruntime", "null"), places=read_places(["nvidia:0", "cpu"]))
+    planned = plan([subject()], asked)
+    told = {(each.backend, each.place): (each.rule, each.reason) for each in planned.refused}
+    for place in ("nvidia:0", "cpu"):
+        assert told["onnxruntime", place] == ("runtime-crash", "It crashed. Install it again.")
+    assert {cell.candidate.backend for cell in planned.cells} >= {"null"}
+
+
+def test_a_verdict_on_decisions_is_for_one_kind_of_gpu(two_gpus: None) -> None:
+    on = [Candidate(backend="tensorrt", device=f"nvidia:{n}", variant="fp16") for n in (0, 1)]
+    assert [judged_as(each) for each in on] == [
+        ("tensorrt", "fp16", "sm_89"),
+        ("tensorrt", "fp16", "sm_86"),
+    ]
 
 
 def row(place: str, rate: float | None, alone: float | None) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from medge.engine.bundle import Bundle, open_bundle
 from medge.engine.cache import EngineCache, cache_folder
 from medge.engine.classify import open_classifier
 from medge.engine.select import Choice, choose
-from medge.engine.selftest import open_proven
+from medge.engine.selftest import kept_at, open_proven
 from medge.engine.session import Session
 from medge.errors import GateError, StorageError
 
@@ -112,6 +113,36 @@ def test_a_whole_engine_that_answers_wrongly_fails_its_self_test_and_is_built_an
         with opened(bundle, "onnxruntime", cache) as session:
             assert not session.from_cache
             assert "failed its self-test" in session.notes[0]
+
+
+@pytest.mark.usefixtures("keeps_all")
+def test_an_engine_of_which_a_part_did_not_fit_is_kept_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kernels that TensorRT-RTX compiled under an older driver; here the graph stands for it."""
+    cache = EngineCache(tmp_path / "cache")
+    with open_bundle(narrow_bundle(tmp_path, "int8", int8_graph())) as bundle:
+        opened(bundle, "onnxruntime", cache).close()
+        graph = bundle.read(bundle.manifest.variants[1].file)
+        before = file_of(cache).read_bytes()
+        monkeypatch.setattr(OnnxRuntime, "engine", lambda _self: graph)
+        with opened(bundle, "onnxruntime", cache) as session:
+            assert session.from_cache
+        assert file_of(cache).read_bytes() == before
+        monkeypatch.setattr(OnnxRuntime, "renewed", True)
+        with opened(bundle, "onnxruntime", cache) as session:
+            assert session.from_cache
+        assert file_of(cache).read_bytes().endswith(graph)
+
+
+def test_engines_are_kept_of_what_was_sealed_and_of_what_takes_minutes_to_build() -> None:
+    def choice(backend: str, device: str) -> Choice:
+        return Choice(backend, device, "fp32", "fp32", 1)
+
+    assert kept_at(choice("onnxruntime", "cpu")) is None
+    assert kept_at(replace(choice("onnxruntime", "cpu"), sealed=True)) is not None
+    assert kept_at(choice("tensorrt", "nvidia:0")) is not None
+    assert kept_at(choice("tensorrt-rtx", "nvidia:0")) is not None
 
 
 def test_a_bundle_that_fails_its_self_test_fails_it_with_a_cache_too(tmp_path: Path) -> None:

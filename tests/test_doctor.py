@@ -213,6 +213,12 @@ def test_a_runtime_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (shown.runs, shown.rule) == (False, "runtime-hangs")
 
 
+def test_no_package_brings_a_gpu_or_a_driver() -> None:
+    for rule in ("cuda-driver", "cuda-device", "cuda-failed", "device", "graph"):
+        assert probe._command("tensorrt-rtx", rule) == ""
+    assert "--force-reinstall" in probe._command("tensorrt-rtx", "runtime-import")
+
+
 def test_only_the_last_line_is_the_answer_and_it_is_read_strictly() -> None:
     raw = msgspec.json.encode(Found(version="1", devices={"cpu": ("fp32",)}, cases=2))
     assert probe._answer(b"noise of a runtime\n" + raw + b"\n", 0).cases == 2
