@@ -65,12 +65,11 @@ def stamp(bundle_sha256: str, drift: Drift) -> None:
 def unproven(bundle: Bundle, choice: Choice, backend_version: str) -> str | None:
     """Say that a precision's decisions are not proven on this tier of device; None when they are.
 
-    fp32 is the reference and proves itself on its golden cases. Reads one small file; one that
-    cannot be read proves nothing, and must not keep a patient waiting.
+    fp32 is the reference and proves itself on its golden cases, unless another runtime's was judged
+    and failed. Reads one small file; one that cannot be read proves nothing, and must not keep a
+    patient waiting.
     """
     precision, tier = choice.precision_name, tier_of_device(choice.device)
-    if precision == "fp32":
-        return None
     try:
         passport = read_passport(bundle.digest)
     except StorageError:
@@ -81,6 +80,8 @@ def unproven(bundle: Bundle, choice: Choice, backend_version: str) -> str | None
     if known is None and made is not None and (made.tier, made.backend) == (tier, choice.backend):
         known = made
     if known is not None and known.passed:
+        return None
+    if precision == "fp32" and (known is None or known.verdict != "fail"):
         return None
     if known is not None:
         found = f"drift {known.verdict} on {known.cases} images"

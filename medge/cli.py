@@ -31,6 +31,7 @@ VERBS = (
     "estimate",
     "doctor",
 )
+STDERR = 2  # the last of the three streams
 EXIT_SIGPIPE = 128 + signal.SIGPIPE  # what a shell reports when `head` has read enough
 
 
@@ -70,6 +71,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command line and leave with the documented exit code."""
+    _open_streams()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         cli.main(standalone_mode=False)
@@ -86,6 +88,11 @@ def main() -> NoReturn:
     except MedgeError as error:
         click.echo(str(error), err=True)
         code = error.exit_code
+    except ImportError as error:
+        if not isinstance(error.__cause__, MedgeError):  # the kernels', which refuse MEDGE_KERNELS
+            raise
+        click.echo(str(error.__cause__), err=True)
+        code = error.__cause__.exit_code
     except OSError as error:
         # What reaches here is stdout: files of studies and bundles have errors of their own.
         click.echo(f"E6 output: {error.strerror or type(error).__name__}.", err=True)
@@ -94,6 +101,22 @@ def main() -> NoReturn:
         code = error.code
     _flush_or_forget()
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Open what is closed of stdin and stderr; end where stdout is.
+
+    The next file that is opened would take the place of a closed stream, and get what a library
+    writes there.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115 - as long as the process
+    if sys.stdout is None:
+        click.echo("E6 output: stdout is closed.", err=True)
+        sys.exit(StorageError.exit_code)
 
 
 def _flush_or_forget() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ from typing import Any, BinaryIO
 
 from medge.console import COLUMNS_OF_A_PAGE, rows_text
 from medge.errors import StorageError
+
+HEAD_BYTES = 256
 
 
 def to_stdout(text: str) -> None:
@@ -57,26 +61,87 @@ def write_text(text: str, output: Path | None = None) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file so that it appears whole or not at all; an old one stays until then.
 
+    A new one has the rights of the old one, and a link goes on to point to it. What is no file (a
+    pipe, ``/dev/null``) is written as it is: it cannot be replaced.
+
     Raises
     ------
     StorageError
-        The folder cannot be written, or the disk is full. Nothing half-written is left.
+        Rule ``output``: the folder cannot be written, the disk is full, or a picture is there,
+        which results never replace. Nothing half-written is left.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = None
     try:
+        mode = _mode_of(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            with path.open("wb", buffering=0) as through:
+                yield through
+            return
+        place = Path(os.path.realpath(path))
+        part = place.with_name(f".{place.name}.{os.getpid()}.part")
         with part.open("xb") as stream:
+            if mode is not None:
+                os.fchmod(stream.fileno(), stat.S_IMODE(mode))
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
+        part.replace(place)
+        _sync_folder(place.parent)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise StorageError(
             "output", f"{path}: cannot write: {reason}. Free space or choose another -o FILE."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def check_output(path: Path | None) -> None:
+    """Refuse a place that cannot be written before hours are spent on what goes there.
+
+    Raises
+    ------
+    StorageError
+        Rule ``output``.
+    """
+    if path is None:
+        return
+    mode, folder = _mode_of(path), Path(os.path.realpath(path)).parent
+    if mode is not None and stat.S_ISDIR(mode):
+        reason = os.strerror(errno.EISDIR)
+    elif not folder.is_dir():
+        reason = os.strerror(errno.ENOENT)
+    elif not os.access(folder, os.W_OK) and (mode is None or stat.S_ISREG(mode)):
+        reason = os.strerror(errno.EACCES)
+    else:
+        return
+    raise StorageError("output", f"{path}: cannot write: {reason}. Choose another -o FILE.")
+
+
+def _mode_of(path: Path) -> int | None:
+    """Return type and rights of what is there, None where nothing is.
+
+    Raises
+    ------
+    StorageError
+        Rule ``output``: it is a picture.
+    """
+    from medge.engine.frames.content import kind_of_content
+
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(mode):
+        with path.open("rb") as old:
+            kind = kind_of_content(old.read(HEAD_BYTES))
+        if kind is not None:
+            raise StorageError(
+                "output",
+                f"{path}: is a picture, which is not replaced. Choose another -o FILE.",
+            )
+    return mode
 
 
 def _sync_folder(folder: Path) -> None:

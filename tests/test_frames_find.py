@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from medge.engine.frames.find import find
+from medge.errors import UsageError
 
 
 @pytest.fixture
@@ -75,3 +76,10 @@ def test_a_very_deep_tree_is_searched(tmp_path: Path) -> None:
     here.mkdir(parents=True)
     made.make(here / "x.dcm")
     assert [path.name for path in find([str(tmp_path)])] == ["x.dcm"]
+
+
+def test_a_list_that_is_separated_by_nul_bytes_is_a_usage_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        list(find(["-"], io.StringIO("a.dcm\0b.dcm\0")))
+    assert caught.value.rule == "list-nul"
+    assert "find -print and not -print0" in caught.value.message

@@ -104,6 +104,16 @@ def test_the_reference_needs_no_passport(narrow: Bundle) -> None:
     assert unproven(narrow, choose(narrow, precision="fp32"), VERSION) is None
 
 
+def test_a_reference_that_was_judged_on_another_runtime_and_failed_is_told(narrow: Bundle) -> None:
+    choice = choose(narrow, backend="onnxruntime", precision="fp32")
+    here(narrow, precision="fp32", verdict="inconclusive")
+    assert unproven(narrow, choice, VERSION) is None
+    here(narrow, precision="fp32", verdict="fail")
+    told = unproven(narrow, choice, VERSION)
+    assert told is not None
+    assert "drift fail" in told
+
+
 def test_a_precision_without_an_entry_for_this_tier_says_so(narrow: Bundle) -> None:
     choice = choose(narrow, precision="int8")
     told = unproven(narrow, choice, VERSION)

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import click
 import msgspec
 from report_pages import in_time, plain, subject
-from report_results import profiled, taken
+from report_results import candidate, drift, profiled, taken
 
 from medge.bench.doubts import Doubt
 from medge.bench.report.answers import answers
 from medge.bench.report.blocks import Document, Paragraph, Quiet, Table
 from medge.bench.report.contents import report
 from medge.bench.report.html import html
-from medge.bench.report.subject import BundleFacts
-from medge.bench.sections import Absent, Energy, Evidence, Sections
+from medge.bench.report.subject import REFERENCE, BundleFacts, Entry
+from medge.bench.sections import Absent, Cell, Energy, Evidence, Sections
 from medge.cli import cli
 from medge.engine.bundle import find_bundle, open_bundle
 
@@ -146,3 +146,18 @@ def test_figures_of_the_review_say_that_they_are_estimated() -> None:
     assert "estimated" in review.caption
     assert len(review.rows) >= 10
     assert document.warnings == ("Demonstration model, not for clinical use.",)
+
+
+def test_what_was_refused_may_not_run_and_says_why() -> None:
+    cell = Cell(matrix="a" * 64, key="b" * 64, rule="golden", reason="The answers differ by 0.184.")
+    standing = Entry(2, profiled(1, 9.0, cell=cell)).standing
+    assert standing == ("no", "it was refused (golden): The answers differ by 0.184.")
+
+
+def test_a_reference_that_failed_on_its_runtime_may_not_run() -> None:
+    on = candidate("openvino")
+    assert Entry(1, profiled(1, 9.0, on)).standing == ("yes", REFERENCE)
+    failed = profiled(1, 9.0, on, (drift("fp32", "fail", 9, 60),))
+    assert Entry(1, failed).standing == ("no", "drift fail, 9 flips in 60 images")
+    open_still = profiled(1, 9.0, on, (drift("fp32", "inconclusive", 0, 6),))
+    assert Entry(1, open_still).standing == ("yes", REFERENCE)

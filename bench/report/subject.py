@@ -83,13 +83,19 @@ class Entry:
         candidate = self.result.candidate
         if candidate is None:
             return "open", "no network was run"
+        cell = None if self.sections is None else self.sections.cell
+        if cell is not None and cell.rule:
+            return "no", f"it was refused ({cell.rule}): {cell.reason or 'without a reason'}"
         golden = None if self.sections is None else self.sections.golden
         if golden is not None and not golden.max_abs <= golden.tolerance:
             return "no", (
                 f"its golden answers differ by {number(golden.max_abs, 2)}, "
                 f"{setting(golden.tolerance)} is allowed"
             )
-        return ("yes", REFERENCE) if is_reference(candidate) else _judged(self.drift)
+        drift = self.drift
+        if is_reference(candidate) and (drift is None or drift.verdict != "fail"):
+            return "yes", REFERENCE
+        return _judged(drift)
 
 
 def _judged(drift: Drift | None) -> tuple[Verdict, str]:

@@ -235,7 +235,7 @@ def _replay(found: Deadline) -> Iterator[Block]:
     if not found.certified and found.missing_frames:
         rows.append(("frames on time still needed", f"{found.missing_frames:,}"))
     if found.first_ns:
-        first = milliseconds(float(np.median(found.first_ns)))
+        first = milliseconds(percentile(found.first_ns, 0.5))
         first += f", longest {milliseconds(max(found.first_ns))}"
         rows.append((f"first decision after a pause of {found.freeze_ns / 1e9:g} s, median", first))
     yield table("Frame deadline, measured", "what | >value", [tuple(row) for row in rows])
@@ -288,7 +288,7 @@ def _cold(cold: ColdStart) -> Table:
     known = [name for name in STEPS if name in cold.steps_ns]
     ordered = [*known, *(name for name in cold.steps_ns if name not in STEPS)]
     rows = [(name, milliseconds(cold.steps_ns[name])) for name in ordered]
-    total = milliseconds(float(np.median(cold.total_ns)))
+    total = milliseconds(percentile(cold.total_ns, 0.5))
     rows.append((f"whole, median of {count(len(cold.total_ns), 'process', 'processes')}", total))
     if len(cold.total_ns) > 1:
         rows.append(("whole, longest", milliseconds(max(cold.total_ns))))

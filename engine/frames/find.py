@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from medge.engine.frames.content import kind_of_content
+from medge.errors import UsageError
 
 _HEAD_BYTES = 256
 
@@ -20,11 +21,22 @@ def find(arguments: Iterable[str], stdin: TextIO | None = None) -> Iterator[Path
     begin like DICOM, PNG, JPEG or NPY, and follows no symbolic link. ``-`` reads paths from
     ``stdin``, one a line. Whatever else is named is yielded as it is, so that opening it says
     what is wrong with it.
+
+    Raises
+    ------
+    UsageError
+        Rule ``list-nul``: the list is separated by NUL bytes.
     """
     for argument in arguments:
         if argument == "-":
             for line in stdin or ():
                 name = line.rstrip("\r\n")
+                if "\0" in name:
+                    raise UsageError(
+                        "list-nul",
+                        "The list on stdin is separated by NUL bytes; one path a line is read. "
+                        "Type find -print and not -print0.",
+                    )
                 if name:
                     yield from _named(name)
         else:

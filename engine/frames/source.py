@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -130,7 +131,7 @@ def _cannot_open(path: Path, error: OSError) -> InputError:
         return InputError("not-found", "there is no such file. Check the path.")
     except OSError:
         kind = None
-    if kind is not None:
+    if kind is not None and error.errno not in (errno.EACCES, errno.EPERM):
         return _not_a_file(kind)
     reason = os.strerror(error.errno or 0)
     return InputError(

@@ -28,7 +28,8 @@ def build_object(made: BuildBundle) -> dict[str, Any]:
 def build_rows(made: BuildBundle) -> Iterator[tuple[str, str, str]]:
     """Yield what was written, for what, each graph, and what was left out."""
     build = made.build
-    yield ("written", str(made.path), f"build.json {made.digest[:16]}")
+    yield ("written", "archive", str(made.path))
+    yield ("written", "build.json", made.digest[:16])
     sm = f"sm_{build.compute_capability.replace('.', '')}"
     yield ("for", f"{build.board}, {sm}", f"JetPack {build.jetpack}, TensorRT {build.tensorrt}")
     for graph in build.graphs:

@@ -125,7 +125,7 @@ def list_rows(lines: Iterable[Line], form: str) -> Iterator[tuple[str, ...]]:
             yield tuple(_plain(getattr(line, name)) for name in ALL_COLUMNS)
             continue
         run = f"{line.backend} {line.precision}" if line.backend else "-"
-        run += f", {line.batch} at once" if (line.batch or 1) > 1 else ""
+        run += f" b{line.batch}" if (line.batch or 1) > 1 else ""
         device = "here" if line.here else line.device
         cells = (
             line.taken[:10],

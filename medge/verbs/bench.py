@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medge.errors import BackendError, UsageError
-from medge.verbs.options import EXISTING, MOST_BATCH, output_options
+from medge.verbs.options import EXISTING, MOST_BATCH, FiniteRange, output_options
 
 if TYPE_CHECKING:
     from medge.bench.matrix.cells import Asked, Plan
@@ -36,7 +36,7 @@ MOST_STREAMS = 1024
 )
 @click.option(
     "--price-per-hour",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="X",
     help="Of this device, in any currency: adds the cost of a million pictures.",
 )
@@ -44,7 +44,7 @@ MOST_STREAMS = 1024
 @click.option("--labels", type=EXISTING, metavar="FILE", help="CSV: file, output, subgroups.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="S",
@@ -53,7 +53,7 @@ MOST_STREAMS = 1024
 @click.option(
     "--time-limit",
     "limit_s",
-    type=click.FloatRange(1),
+    type=FiniteRange(1),
     default=300.0,
     show_default=True,
     metavar="S",

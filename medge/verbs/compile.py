@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medge.verbs.options import EXISTING, MOST_BATCH, format_options
+from medge.verbs.options import EXISTING, MOST_BATCH, FiniteRange, format_options
 
 if TYPE_CHECKING:
     from medge.bench.choose import Judge
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--time-budget",
     "budget_s",
-    type=click.FloatRange(1),
+    type=FiniteRange(1),
     default=30.0,
     metavar="S",
     show_default=True,

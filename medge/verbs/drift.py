@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from medge.errors import GateError, UsageError
-from medge.verbs.options import EXISTING, output_options
+from medge.verbs.options import EXISTING, FiniteRange, output_options
 
 if TYPE_CHECKING:
     from medge.bench.drift_report import Report
     from medge.engine.bundle import Bundle
 
-MARGIN = click.FloatRange(0, 1, min_open=True)
+MARGIN = FiniteRange(0, 1, min_open=True)
 
 
 @click.command(short_help="Judge whether another precision decides the same.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medge.verbs.options import EXISTING, output_options
+from medge.verbs.options import EXISTING, FiniteRange, output_options
 
 if TYPE_CHECKING:
     from medge.estimate import Answer, Question
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--runtime", metavar="NAME", help="As tensorrt. Default: the best that it still has.")
 @click.option(
     "--fps",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=30.0,
     show_default=True,
     help="Pictures a second that a device should hold.",

@@ -40,6 +40,8 @@ def command(*, print_spec: bool, form: str, as_json: bool, **options: Any) -> No
     SOURCE is FILE.onnx, FILE.pt2, timm:NAME, torchvision:NAME, monai:NAME or module.path:callable.
     """
     if print_spec:
+        if options["out"] is not None:
+            raise click.UsageError("--print-spec writes to stdout; -o names the bundle to make.")
         from medge.exporters.spec_text import COMMENTED_SPEC
         from medge.output import to_stdout
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medge.errors import DeadlineError, UsageError
-from medge.verbs.options import EXISTING, output_options
+from medge.verbs.options import EXISTING, FiniteRange, output_options
 from medge.verbs.scenario_options import hold_all, late_code, scenario_options, scenarios_of
 from medge.verbs.soak_options import duty_of, soak_options
 
@@ -40,7 +40,7 @@ QUICK_COLD_STARTS = 2
 @click.option(
     "--time-budget",
     "budget_s",
-    type=click.FloatRange(1),
+    type=FiniteRange(1),
     metavar="S",
     help="Seconds of timed calls, of all candidates together. [default: 45]",
 )
@@ -87,8 +87,9 @@ def command(
     """
     from medge.bench.profile.request import BUDGET_NS, COLD_STARTS, ProfileRequest
     from medge.bench.profile.run import beside_earlier, keep, profile
+    from medge.bench.store import Store
     from medge.engine.bundle import find_bundle, open_bundle
-    from medge.output import write_page
+    from medge.output import check_output, write_page
     from medge.pages.profile import profile_object, profile_rows
 
     if labels is not None and data is None:
@@ -99,7 +100,10 @@ def command(
     asked_scenarios = scenarios_of(**scenarios)
     usual_s = QUICK_S if quick else BUDGET_NS / 1e9
     usual_starts = QUICK_COLD_STARTS if quick else COLD_STARTS
+    check_output(output)
     with open_bundle(find_bundle(bundle)) as opened:
+        with Store.open():
+            pass  # hours are not spent on what cannot be kept
         asked = ProfileRequest(
             choices=_choices(
                 opened,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from medge.errors import DeadlineError
-from medge.verbs.options import EXISTING
+from medge.verbs.options import EXISTING, FiniteRange
 
 if TYPE_CHECKING:
     from medge.bench.profile.run import Profiled
@@ -106,7 +106,7 @@ def _late(profiled: Profiled) -> list[Deadline]:
 _OPTIONS = (
     click.option(
         "--fps",
-        type=click.FloatRange(0, 1000, min_open=True),
+        type=FiniteRange(0, 1000, min_open=True),
         metavar="HZ",
         help="Replay a cine at this rate: which decisions come before the next frame?",
     ),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from medge.verbs.group import WithDefault
-from medge.verbs.options import output_options
+from medge.verbs.options import FiniteRange, output_options
 
 
 @click.group(cls=WithDefault, name="targets", short_help="Devices: published figures and studies.")
@@ -23,9 +23,7 @@ def command() -> None:
 @click.option("--arch", metavar="NAME", help="Architecture or compute capability, as Turing, 7.5.")
 @click.option("--kind", type=click.Choice(["gpu", "cpu"]), help="Only GPUs, or only CPUs.")
 @click.option("--vendor", metavar="NAME", help="As NVIDIA, Intel.")
-@click.option(
-    "--min-memory", type=click.FloatRange(0), metavar="GB", help="With at least this memory."
-)
+@click.option("--min-memory", type=FiniteRange(0), metavar="GB", help="With at least this memory.")
 @click.option("--in-review", is_flag=True, help="Only devices that a study of the review names.")
 @output_options
 def list_(
