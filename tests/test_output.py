@@ -117,6 +117,7 @@ def test_kernels_that_are_none_are_an_error_of_the_command_line(tmp_path: Path) 
         ("bench", "--price-per-hour", "nan"),
         ("estimate", "resnet50", "--target", "nvidia-l4", "--fps", "nan"),
         ("quantize", "chest-x-ray", "--max-flip", "nan"),
+        ("targets", "--min-memory", "nan"),
     ],
 )
 def test_a_number_is_a_finite_number(words: tuple[str, ...]) -> None:

@@ -113,8 +113,10 @@ def _safe(lead: Entry) -> Answer:
     headline = f"{SHORT[verdict]}: {reason}"
     drift = lead.drift
     if drift is None:
-        advice = "`medge profile B --data DIR --labels FILE` judges it."
-        return Answer(question, verdict, headline, f"{_golden(lead)} {advice}".strip())
+        known = _golden(lead)
+        if verdict == "open":
+            known += " `medge profile B --data DIR --labels FILE` judges it."
+        return Answer(question, verdict, headline, known.strip())
     worst = max(drift.checks, key=lambda check: check.high / check.margin, default=None)
     said = f"All {len(drift.checks)} checks hold with 95 %; " if verdict == "yes" else ""
     if worst is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Find the fastest way to run a bundle here that decides the same.")
-@click.argument("bundle", required=False, metavar="B")
+@click.argument("bundle", required=False, metavar="[B]")
 @click.option("--device", metavar="NAME", help="Only this device: cpu, GPU.0, NPU. Default: all.")
 @click.option("--data", type=EXISTING, metavar="DIR", help="Judge decisions on these images.")
 @click.option("--labels", type=EXISTING, metavar="FILE", help="CSV: file, output, subgroups.")
@@ -63,8 +63,9 @@ def command(
 ) -> None:
     """Build every way to run B on this machine, time them, and seal the fastest that may run.
 
-    B is a bundle's folder or built-in name. Every precision but fp32 needs a pass of the drift
-    gate: stored by `medge quantize` or `medge drift`, or judged here with --data.
+    B is a bundle's folder or built-in name, the same as for `medge run` if left out. Every
+    precision but fp32 needs a pass of the drift gate: stored by `medge quantize` or `medge drift`,
+    or judged here with --data.
 
     With --target nothing is timed: plans are built ahead of time for an NVIDIA GPU that
     TensorRT-RTX compiles for, and a build bundle is written for a Jetson, which builds its own.

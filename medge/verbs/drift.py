@@ -20,7 +20,7 @@ MARGIN = FiniteRange(0, 1, min_open=True)
 
 
 @click.command(short_help="Judge whether another precision decides the same.")
-@click.argument("bundle", required=False, metavar="B")
+@click.argument("bundle", required=False, metavar="[B]")
 @click.option("--data", type=EXISTING, required=True, metavar="DIR", help="Pictures to judge on.")
 @click.option("--labels", type=EXISTING, metavar="FILE", help="CSV: file, outputs, subgroups.")
 @click.option("--precision", multiple=True, metavar="NAME", help="Default: every other variant.")

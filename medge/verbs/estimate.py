@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Say how fast a network would be on a device that is not at hand.")
-@click.argument("bundle", required=False, metavar="B")
+@click.argument("bundle", required=False, metavar="[B]")
 @click.option("--target", metavar="ID", help="A device of `medge targets`, or this-machine.")
 @click.option("--all", "everywhere", is_flag=True, help="Every device of the catalog.")
 @click.option("--study", metavar="REF", help="The hardware of a study of `medge studies`.")

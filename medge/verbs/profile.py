@@ -23,7 +23,7 @@ QUICK_COLD_STARTS = 2
 
 
 @click.command(short_help="Measure what a bundle costs on this device.")
-@click.argument("bundle", required=False, metavar="B")
+@click.argument("bundle", required=False, metavar="[B]")
 @click.option("--data", type=EXISTING, metavar="PATH", help="Pictures to time, and to judge on.")
 @click.option("--labels", type=EXISTING, metavar="FILE", help="CSV: file, output, subgroups.")
 @click.option("--backend", default="auto", metavar="NAME", help="auto, onnxruntime or openvino.")
@@ -82,8 +82,9 @@ def command(
 ) -> None:
     """Measure B on this device: latency by stages, cold start, memory, energy, and its drift.
 
-    B is a bundle's folder or built-in name. Without a candidate it is measured as `medge run` would
-    run it. Each candidate has a process of its own. docs/profile.md says how and why.
+    B is a bundle's folder or built-in name, the same as for `medge run` if left out. Without a
+    candidate it is measured as that would run it. Each candidate has a process of its own.
+    docs/profile.md says how and why.
     """
     from medge.bench.profile.request import BUDGET_NS, COLD_STARTS, ProfileRequest
     from medge.bench.profile.run import beside_earlier, keep, profile
