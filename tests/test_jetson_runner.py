@@ -208,13 +208,14 @@ def test_a_runtime_that_crashes_is_one_line_of_the_answer(
 
 
 def started(folder: Path, *words: str | Path, **more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, folder / "run.py", "--runtime", "null", *words]
     return subprocess.Popen(
-        command,
+        [sys.executable, folder / "run.py", "--runtime", "null", *words],
         env={**os.environ, **more},
-        stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        # Where a shell started the tests in the background, Ctrl-C is ignored by all below it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread yet
     )
 
 
@@ -239,7 +240,7 @@ def test_what_is_done_is_kept_when_the_rest_is_stopped(
             assert stopped.poll() is None
         time.sleep(0.5)
         stopped.send_signal(signal.SIGINT)
-        told = stopped.stderr.read()
+        _, told = stopped.communicate(timeout=60)
     assert stopped.returncode == 130
     assert words in told
     assert [path.name for path in place.iterdir()] == ["out.json"][:kept]  # and nothing half done
