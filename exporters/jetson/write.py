@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "fp16", "int8"]
 
 RUNNER = "medge.exporters.jetson.runner"
-SCRIPTS = ("run.py", "gpu_engine.py")
+SCRIPTS = ("run.py", "gpu_engine.py", "board.py")
 NOTES = "README.txt"
 SUFFIX = ".build.tar"
 

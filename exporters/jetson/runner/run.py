@@ -11,7 +11,6 @@ Exit codes: 0 done, 2 usage, 4 damaged files, 5 something could not run, 8 an an
 
 import argparse
 import gc
-import glob
 import hashlib
 import importlib
 import json
@@ -25,6 +24,7 @@ import time
 from typing import Any, Callable, Dict, List
 
 import numpy as np
+from board import board, states
 from gpu_engine import RefusedError, TensorRT
 
 SCHEMA = "medge.build-result/1"
@@ -35,24 +35,6 @@ LONGEST_S = 4 * 3600  # of one engine: a large network takes a Nano most of an h
 DAMAGED, NOT_RUN, WRONG, STOPPED = 4, 5, 8, 130
 NOT_FINITE = "not-finite"
 EARLIEST = 1704067200  # 2024: a clock that tells less was never set, and the answer is refused
-BOARD_FILES = (
-    *("proc/device-tree/model", "proc/device-tree/compatible", "etc/nv_tegra_release"),
-    *("etc/nvpmodel.conf", "var/lib/nvpmodel/status"),
-)
-CPU_KEYS = (
-    *("model name", "Features", "flags", "vendor_id", "cpu family", "model", "stepping"),
-    *("CPU implementer", "CPU part", "CPU variant", "CPU revision"),
-)
-STATE_FILES = (
-    *("sys/class/devfreq/*/cur_freq", "sys/class/devfreq/*/min_freq"),
-    *("sys/class/devfreq/*/max_freq", "sys/class/devfreq/*/governor"),
-    *("sys/class/thermal/thermal_zone*/type", "sys/class/thermal/thermal_zone*/temp"),
-    *("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",),
-    *("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",),
-)
-
-FILE_CAP_BYTES = 1 << 16  # nvpmodel.conf of a board with eight modes has most of 16 KiB
-
 Json = Dict[str, Any]
 Call = Callable[[], Json]
 
@@ -161,7 +143,7 @@ def _measured(asked: Any, raw: bytes, build: Json, wanted: List[str]) -> int:
         "numpy": np.__version__,
         "warm_up_ns": int(asked.warm_up_ms * 1e6),
         "duration_ns": int(asked.duration_s * 1e9),
-        "board": _board(asked.root),
+        "board": board(asked.root),
         "graphs": graphs,
     }
     try:
@@ -250,7 +232,7 @@ def _in_a_process(asked: Any, variant: str) -> Json:
     command = [sys.executable, os.path.abspath(__file__), "--one", variant, "-o", answer]
     command += ["--runtime", asked.runtime, "--warm-up-ms", str(asked.warm_up_ms)]
     command += ["--duration-s", str(asked.duration_s), "--root", asked.root]
-    before = _states(asked.root)
+    before = states(asked.root)
     child = subprocess.Popen(command)
     try:
         status = child.wait(timeout=LONGEST_S)
@@ -267,7 +249,7 @@ def _in_a_process(asked: Any, variant: str) -> Json:
         found: Json = json.loads(text)
     except ValueError:  # none, or cut off where the disk was full
         found = _crashed(variant, status)
-    found["states"] = {"before": before, "after": _states(asked.root)}
+    found["states"] = {"before": before, "after": states(asked.root)}
     return found
 
 
@@ -347,37 +329,6 @@ def _timed(call: Call, asked: Any) -> Json:
             series.setdefault(name, []).append(taken)
     lasted_ns = int((clock() - begun) * 1e9)
     return {"warm_up_calls_ns": warm, "lasted_ns": lasted_ns, "series": series}
-
-
-def _board(root: str) -> Json:
-    """Return what this board says of itself: no serial number is among it."""
-    texts = {name: _text(root, name) for name in BOARD_FILES}
-    cpu = _text(root, "proc/cpuinfo").split("\n\n")[0]
-    lines = [line for line in cpu.splitlines() if line.partition(":")[0].strip() in CPU_KEYS]
-    return {
-        "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "cpuinfo": "\n".join(lines),
-        "files": {name: text for name, text in texts.items() if text},
-    }
-
-
-def _states(root: str) -> Json:
-    """Return clocks and temperatures as the kernel tells them."""
-    found = {}
-    for pattern in STATE_FILES:
-        for path in sorted(glob.glob(os.path.join(root, pattern))):
-            name = os.path.relpath(path, root)
-            found[name] = _text(root, name).strip()
-    return found
-
-
-def _text(root: str, name: str) -> str:
-    try:
-        with open(os.path.join(root, name), "rb") as stream:
-            return stream.read(FILE_CAP_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""  # not every board has every file; what is not there is not told
 
 
 def _write(path: str, result: Json) -> None:
